@@ -44,6 +44,11 @@ const (
 	HostMalformed
 	HostMismatch
 	HeaderMalformed
+	HeadersTooLarge
+	BodyMalformed
+	MethodRefused
+	VersionRefused
+	SchemeMismatch
 	PeerUnverified
 	PeerExpired
 	IdentityMissing
@@ -88,6 +93,11 @@ var reasons = [reasonCount]reasonRow{
 	HostMalformed:       {"host_malformed", 400, 3, "the host is not one valid host[:port]"},
 	HostMismatch:        {"host_mismatch", 400, 3, "the target's authority and the host differ"},
 	HeaderMalformed:     {"header_malformed", 400, 3, "a header field is malformed or repeated"},
+	HeadersTooLarge:     {"headers_too_large", 431, 8, "there are too many header fields or cookies"},
+	BodyMalformed:       {"body_malformed", 400, 3, "the body is not framed as HTTP demands"},
+	MethodRefused:       {"method_refused", 405, 12, "CONNECT and TRACE are never forwarded"},
+	VersionRefused:      {"version_refused", 505, 12, "only HTTP/1.1 and HTTP/2 are spoken"},
+	SchemeMismatch:      {"scheme_mismatch", 421, 3, "the scheme is not the connection's"},
 	PeerUnverified:      {"peer_unverified", 403, 16, "the connection proves no peer"},
 	PeerExpired:         {"peer_expired", 403, 16, "the peer's certificate has expired"},
 	IdentityMissing:     {"identity_missing", 503, 14, "this sidecar has no valid identity"},
