@@ -47,6 +47,9 @@ func (e redactedError) Error() string {
 		strings.Join(e.got, ", "), e.want)
 }
 
+// Is makes a redactedError an [ErrNotOurs].
+func (e redactedError) Is(target error) bool { return target == ErrNotOurs }
+
 // newState parses a message, which is always the whole state. It fails with
 // [redactedError] where the message is good but not for us, and otherwise where
 // the message is to be ignored. A trust domain of others that cannot be used is

@@ -28,6 +28,10 @@ import (
 // given yet, it was taken back, or it has expired.
 var ErrNoSVID = errors.New("no valid SVID")
 
+// ErrNotOurs is wrapped as well where the source gave SVIDs, but none of them is
+// the service's: waiting alone will not mend it.
+var ErrNotOurs = errors.New("no SVID is the service's")
+
 // Config says where our identity comes from, and which it must be.
 type Config struct {
 	// Identity is unix:///path or tcp://IP:port of a Workload API, or dir:/path
