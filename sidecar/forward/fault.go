@@ -1,0 +1,70 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+// Fault says whose fault it is that a request was not answered in full. The zero
+// Fault is nobody's.
+type Fault uint8
+
+// The faults: the client's first, then the upstream's.
+const (
+	None Fault = iota
+	ClientGone
+	BodyTooLarge
+	BodyBroken
+	Unreachable
+	Unverified
+	Timeout
+	Broken
+)
+
+var faultNames = [...]string{"none", "client gone", "body too large", "body broken", "unreachable", "unverified", "timeout", "broken"}
+
+// String is the fault's name, for logs.
+func (f Fault) String() string {
+	if int(f) < len(faultNames) {
+		return faultNames[f]
+	}
+	return "unknown"
+}
+
+// fault is whose fault it is that the upstream gave no answer. The client comes
+// first: a broken body makes every upstream look broken.
+func (job *Job) fault(r *http.Request, body *requestBody, ctx context.Context, err error) Fault {
+	if f := body.fault(); f != None {
+		return f
+	}
+	var network *net.OpError
+	var late interface{ Timeout() bool }
+	switch {
+	case errors.Is(context.Cause(ctx), errTimeout), errors.Is(err, errTimeout):
+		return Timeout
+	case r.Context().Err() != nil:
+		return ClientGone
+	case job.Unverified != nil && job.Unverified(err):
+		return Unverified
+	case errors.As(err, &network) && network.Op == "dial":
+		return Unreachable
+	case errors.As(err, &late) && late.Timeout():
+		return Timeout
+	}
+	return Broken
+}
+
+// bodyFault is whose fault an error of reading the client's body is.
+func bodyFault(r *http.Request, err error) Fault {
+	var network net.Error
+	switch {
+	case errors.Is(err, errTooLarge):
+		return BodyTooLarge
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), r.Context().Err() != nil, r.ProtoMajor == 2:
+		return ClientGone
+	}
+	return BodyBroken
+}

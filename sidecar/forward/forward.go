@@ -1,0 +1,279 @@
+// Package forward carries one request to an upstream and its answer back, and
+// says whose fault it is when that does not work out. It knows nothing of why the
+// request was allowed.
+//
+// It promises that what belongs to one hop stays on that hop (RFC 9110 section
+// 7.6.1), that no identity header of a client's making goes on, that a body ends
+// where its sender ended it or is seen to be cut, and that nothing is done twice.
+// A zero Job forwards nothing.
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// headTimeout is how long an upstream may think where nothing else is said,
+// counted from the end of the request.
+const headTimeout = 60 * time.Second
+
+// Job is one request to be forwarded.
+type Job struct {
+	Upstream http.RoundTripper
+	Scheme   string
+	Host     string      // what the upstream is told; what is dialled is Upstream's own
+	Path     string      // exactly as it is sent: canonical, or "*"
+	Header   http.Header // of [Pass.Select], with what we set; it is not used again
+	Via      string      // names this sidecar in Via, so that a loop is seen
+	BodyMax  int64       // bytes; negative: no bound
+	// Timeout ends at the answer's head; zero: a minute after the request's end,
+	// and for ever on gRPC.
+	Timeout time.Duration
+	// Body and Write are how long the client may send or take nothing; zero: for
+	// ever. They are of the real clock, as deadlines of connections are.
+	Body, Write time.Duration
+	// Unverified says whether an error of Upstream means that the other end did
+	// not prove who it is. Nil: none does.
+	Unverified func(error) bool
+}
+
+// Result is what came of a request.
+type Result struct {
+	// Status is the upstream's, zero where no head was passed on: then nothing was
+	// written, and the caller answers.
+	Status            int
+	BytesIn, BytesOut int64 // of the bodies
+	Fault             Fault
+	Err               error // for the log, never for the client
+}
+
+// Cut reports whether the client has a head but not the whole answer: the
+// connection or stream must be broken, so that nobody takes it for the end.
+func (r Result) Cut() bool { return r.Status != 0 && r.Fault != None }
+
+// Do forwards the request and copies the answer to w.
+func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
+	if job.BodyMax >= 0 && r.ContentLength > job.BodyMax {
+		return Result{Fault: BodyTooLarge, Err: errTooLarge}
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	watch := newWatch(r, job, cancel)
+	defer watch.stop()
+	rc := http.NewResponseController(w)
+	body := newRequestBody(r, rc, job, watch.bodyEnded)
+	defer body.end()
+
+	answer, err := job.Upstream.RoundTrip(outgoing(ctx, r, job, body))
+	if !watch.stop() && err == nil { // it answered as its time ran out
+		_ = answer.Body.Close()
+		err = errTimeout
+	}
+	if err != nil {
+		fault := job.fault(r, body, ctx, err)
+		return Result{Fault: fault, Err: err, BytesIn: body.read()}
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode < 200 || answer.StatusCode > 599 {
+		// A switch of protocols that nobody asked for, or no status at all.
+		return Result{Fault: Broken, Err: errStatus, BytesIn: body.read()}
+	}
+	result := copyAnswer(w, r, answer, job, body)
+	result.BytesIn = body.read()
+	return result
+}
+
+var (
+	errTimeout = errors.New("the upstream did not answer in time")
+	errStatus  = errors.New("the upstream answered with a status that is none, or with a switch of protocols that was not asked for")
+)
+
+// outgoing is the request as the upstream gets it.
+func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody) *http.Request {
+	header := job.Header
+	if header == nil {
+		header = http.Header{}
+	}
+	addVia(header, r.ProtoMajor, job.Via)
+	if _, named := header["User-Agent"]; !named {
+		header["User-Agent"] = nil // or the transport names itself
+	}
+	unlistIdempotency(header)
+	_, query, asked := cutTarget(r.RequestURI)
+	out := &http.Request{
+		Method: r.Method,
+		// Opaque goes out byte for byte; a path would be encoded anew.
+		URL:        &url.URL{Scheme: job.Scheme, Host: job.Host, Opaque: job.Path, RawQuery: query, ForceQuery: asked},
+		Host:       job.Host,
+		Header:     header,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+	}
+	if r.ContentLength != 0 {
+		out.Body, out.ContentLength = body, r.ContentLength
+	}
+	return out.WithContext(ctx)
+}
+
+// unlistIdempotency hides these names from net/http, which takes them for leave
+// to send a request twice. They are sent, in lower case.
+func unlistIdempotency(header http.Header) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, has := header[name]; has {
+			delete(header, name)
+			header[lower(name)] = values
+		}
+	}
+}
+
+// watch cancels a request whose answer's head is not there in time.
+type watch struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	later   bool // it starts when the request has been sent
+	stopped bool
+	cancel  context.CancelCauseFunc
+}
+
+func newWatch(r *http.Request, job *Job, cancel context.CancelCauseFunc) *watch {
+	w := &watch{cancel: cancel}
+	switch {
+	case job.Timeout > 0:
+		w.start(job.Timeout)
+	case IsGRPC(r):
+	case r.ContentLength == 0:
+		w.start(headTimeout)
+	default:
+		w.later = true
+	}
+	return w
+}
+
+func (w *watch) start(limit time.Duration) {
+	w.timer = time.AfterFunc(limit, func() { w.cancel(errTimeout) })
+}
+
+func (w *watch) bodyEnded() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.later && !w.stopped {
+		w.later = false
+		w.start(headTimeout)
+	}
+}
+
+// stop ends the watch. It is false where the time had run out before.
+func (w *watch) stop() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := !w.stopped
+	w.stopped = true
+	if w.timer == nil || !first {
+		return true
+	}
+	return w.timer.Stop()
+}
+
+const bufferSize = 32 << 10
+
+// buffers are only ever held between a read and the write of the same bytes.
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// copyAnswer passes the answer on: its head, its body as it comes, its trailers.
+func copyAnswer(w http.ResponseWriter, r *http.Request, answer *http.Response, job *Job, body *requestBody) Result {
+	rc := http.NewResponseController(w)
+	copyHead(w.Header(), answer)
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Do not wait for the rest of the request: it may never come.
+		_ = rc.EnableFullDuplex()
+		if !body.whole() {
+			w.Header().Set("Connection", "close")
+		}
+	}
+	out := &answerWriter{w: w, rc: rc, stall: job.Write, second: r.ProtoMajor == 2}
+	defer out.last()
+	w.WriteHeader(answer.StatusCode)
+	result := Result{Status: answer.StatusCode}
+	if answer.ContentLength < 0 {
+		if err := out.flush(); err != nil {
+			result.Fault, result.Err = ClientGone, err
+			return result
+		}
+	}
+	result.BytesOut, result.Fault, result.Err = copyBody(out, r, answer)
+	if result.Fault == None && wantsTrailers(r.Header) {
+		copyTrailers(w.Header(), answer)
+	}
+	return result
+}
+
+func copyBody(out *answerWriter, r *http.Request, answer *http.Response) (n int64, fault Fault, err error) {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	for {
+		got, err := answer.Body.Read(*buffer)
+		if got > 0 {
+			n += int64(got)
+			// The end is flushed by the server: one write for a short answer.
+			if werr := out.write((*buffer)[:got], n != answer.ContentLength && err != io.EOF); werr != nil {
+				return n, ClientGone, werr
+			}
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF:
+			return n, None, nil
+		case r.Context().Err() != nil:
+			return n, ClientGone, err
+		default:
+			return n, Broken, err
+		}
+	}
+}
+
+// answerWriter writes to a client that may stop taking.
+type answerWriter struct {
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	stall  time.Duration
+	second bool // HTTP/2: there a deadline cuts the stream even while nothing is written
+}
+
+func (a *answerWriter) write(p []byte, flush bool) error {
+	a.arm()
+	defer a.disarm()
+	if _, err := a.w.Write(p); err != nil {
+		return err
+	}
+	if flush {
+		return a.rc.Flush()
+	}
+	return nil
+}
+
+func (a *answerWriter) flush() error {
+	a.arm()
+	defer a.disarm()
+	return a.rc.Flush()
+}
+
+// last arms the deadline for what the server still writes when we have returned.
+func (a *answerWriter) last() { a.arm() }
+
+func (a *answerWriter) arm() {
+	if a.stall > 0 {
+		_ = a.rc.SetWriteDeadline(time.Now().Add(a.stall))
+	}
+}
+
+func (a *answerWriter) disarm() {
+	if a.stall > 0 && a.second {
+		_ = a.rc.SetWriteDeadline(time.Time{})
+	}
+}

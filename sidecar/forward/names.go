@@ -1,0 +1,126 @@
+package forward
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// hopByHop are the fields that end at each hop (RFC 9110 section 7.6.1), and
+// those that net/http writes itself. Names are canonical, as in http.Header.
+var hopByHop = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Trailer": true,
+	"Transfer-Encoding": true, "Upgrade": true, "Http2-Settings": true,
+	"Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy": true,
+}
+
+// framing are the fields that net/http writes itself from what it sends.
+var framing = map[string]bool{"Content-Length": true, "Host": true, "Expect": true}
+
+// own are the fields that belong to the protocols: they pass without being
+// declared, as those with an ownPrefix do.
+var own = map[string]bool{
+	"Accept": true, "Range": true, "Traceparent": true, "Tracestate": true, "User-Agent": true, "Via": true,
+}
+
+var ownPrefixes = []string{"Accept-", "Content-", "If-", "Grpc-", "Sec-Websocket-"}
+
+// ofAnswer are the fields that an answer loses: they speak for the upstream's
+// own address or software.
+var ofAnswer = map[string]bool{"Alt-Svc": true, "Server": true, "X-Powered-By": true}
+
+// connectionOptions are the tokens that Connection may hold.
+var connectionOptions = map[string]bool{
+	"Close": true, "Keep-Alive": true, "Te": true, "Upgrade": true, "Http2-Settings": true, "Proxy-Connection": true,
+}
+
+func isOwn(name string) bool {
+	if own[name] {
+		return true
+	}
+	for _, prefix := range ownPrefixes {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+var identityPrefixes = []string{"everyhop-", "x-forwarded-", "l5d-", "ssl-client-", "x-ssl-", "x-client-cert"}
+
+var identityNames = []string{"x-spiffe-id", "forwarded", "x-real-ip"}
+
+// IsIdentity reports whether a field of this name says who somebody is, or might
+// be taken for one that does: in any case, and with _ or . for -, as CGI and its
+// heirs read them. No client's value of it is ever passed on.
+func IsIdentity(name string) bool {
+	for _, prefix := range identityPrefixes {
+		if len(name) >= len(prefix) && twins(name[:len(prefix)], prefix) {
+			return true
+		}
+	}
+	for _, whole := range identityNames {
+		if len(name) == len(whole) && twins(name, whole) {
+			return true
+		}
+	}
+	return false
+}
+
+// twins reports whether two names of one length are the same to a careless
+// reader; plain is in lower case.
+func twins(name, plain string) bool {
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c == '_' || c == '.':
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		if c != plain[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// BadConnection reports whether Connection names a field that is meant for more
+// than this hop: removing it would let us judge one request and the upstream
+// serve another.
+func BadConnection(header http.Header) bool {
+	for _, token := range connectionTokens(header) {
+		name := textproto.CanonicalMIMEHeaderKey(token)
+		if connectionOptions[name] || IsIdentity(name) {
+			continue
+		}
+		if _, present := header[name]; present || isOwn(name) || framing[name] || hopByHop[name] || endToEnd[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// endToEnd are fields that Connection must not name even where they are absent:
+// those that decide what a request means, besides the protocol's own.
+var endToEnd = map[string]bool{"Authorization": true, "Cookie": true, "Origin": true, "Referer": true, "X-Request-Id": true}
+
+// connectionTokens are the tokens of all Connection fields.
+func connectionTokens(header http.Header) []string {
+	return tokens(header["Connection"])
+}
+
+// tokens splits a list of fields at its commas, and leaves out empty ones.
+func tokens(values []string) []string {
+	var all []string
+	for _, value := range values {
+		for token := range strings.SplitSeq(value, ",") {
+			if token = textproto.TrimString(token); token != "" {
+				all = append(all, token)
+			}
+		}
+	}
+	return all
+}
+
+func lower(name string) string { return strings.ToLower(name) }

@@ -1,0 +1,207 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	maxAnswerHeader  = 64 << 10
+	maxIdle          = 128
+	handshakeTimeout = 10 * time.Second
+)
+
+// Config is what a [Transport] is made of.
+type Config struct {
+	// Dial connects to the one upstream of this transport. A request's URL has no
+	// say in it, and neither has a proxy of the environment.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// TLS must verify the upstream itself, by VerifyConnection: there is no
+	// server name to hold a certificate against. Nil: plain connections. The
+	// protocol is what its NextProtos agree on.
+	TLS *tls.Config
+	// H2 speaks HTTP/2 with prior knowledge on plain connections.
+	H2 bool
+	// MaxAge is how long a connection gets new requests; zero: as long as it lives.
+	MaxAge time.Duration
+	// Idle is how long a connection without requests is kept; 30 seconds if zero.
+	Idle time.Duration
+	Now  func() time.Time // time.Now if nil
+}
+
+// Transport carries requests to one upstream. It follows no redirect, unpacks
+// nothing, and never sends a request twice if a byte of it may have been read,
+// except one that is safe and has no body (RFC 9110 section 9.2.1).
+type Transport struct {
+	config Config
+
+	mu      sync.Mutex
+	current *generation
+}
+
+// generation is the connections made from one moment on. An old one gets no new
+// requests, and is closed when its last answer has been read.
+type generation struct {
+	http    *http.Transport
+	born    time.Time
+	under   int // requests under way; guarded by Transport.mu, as is retired
+	retired bool
+}
+
+// NewTransport is a transport of that configuration. It connects on demand.
+func NewTransport(config Config) *Transport {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Idle <= 0 {
+		config.Idle = 30 * time.Second
+	}
+	return &Transport{config: config}
+}
+
+// RoundTrip sends the request and returns the answer's head, as
+// [http.RoundTripper] demands.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	g := t.enter()
+	answer, err := g.http.RoundTrip(r)
+	if err != nil {
+		t.leave(g)
+		return nil, err
+	}
+	answer.Body = &answerBody{ReadCloser: answer.Body, left: sync.OnceFunc(func() { t.leave(g) })}
+	return answer, nil
+}
+
+// Retire lets the connections that there are finish what they carry and makes
+// new requests use new ones: their identity or their upstream has changed.
+func (t *Transport) Retire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.retire()
+}
+
+func (t *Transport) retire() {
+	g := t.current
+	t.current = nil
+	if g == nil {
+		return
+	}
+	g.retired = true
+	if g.under == 0 {
+		g.http.CloseIdleConnections()
+	}
+}
+
+func (t *Transport) enter() *generation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.config.Now()
+	if g := t.current; g != nil && t.config.MaxAge > 0 && now.Sub(g.born) >= t.config.MaxAge {
+		t.retire()
+	}
+	if t.current == nil {
+		t.current = &generation{http: newTransport(&t.config), born: now}
+	}
+	t.current.under++
+	return t.current
+}
+
+func (t *Transport) leave(g *generation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g.under--
+	if g.retired && g.under == 0 {
+		g.http.CloseIdleConnections()
+	}
+}
+
+// answerBody reports when the answer is done with.
+type answerBody struct {
+	io.ReadCloser
+	left func()
+}
+
+func (b *answerBody) Close() error {
+	defer b.left()
+	return b.ReadCloser.Close()
+}
+
+func newTransport(config *Config) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(config.TLS != nil || !config.H2)
+	protocols.SetHTTP2(config.TLS != nil)
+	protocols.SetUnencryptedHTTP2(config.TLS == nil && config.H2)
+	t := &http.Transport{
+		Proxy: nil, // said aloud: the default one reads the environment
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial(ctx, config)
+		},
+		DisableCompression:     true,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        config.Idle,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		Protocols:              &protocols,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  pingAfter,
+			PingTimeout:      pingTimeout,
+			WriteByteTimeout: defaultWrite,
+		},
+	}
+	if config.TLS != nil {
+		t.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialTLS(ctx, config)
+		}
+	}
+	return t
+}
+
+func dial(ctx context.Context, config *Config) (net.Conn, error) {
+	if config.Dial == nil {
+		return nil, errors.New("connecting to the upstream: there is no way to it")
+	}
+	return config.Dial(ctx)
+}
+
+func dialTLS(ctx context.Context, config *Config) (net.Conn, error) {
+	raw, err := dial(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	c := tls.Client(raw, config.TLS)
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, handshakeFault(raw, err)
+	}
+	return c, nil
+}
+
+// UnverifiedError is a handshake in which the upstream did not prove who it is.
+type UnverifiedError struct {
+	Err error
+}
+
+func (e *UnverifiedError) Error() string { return e.Err.Error() }
+
+func (e *UnverifiedError) Unwrap() error { return e.Err }
+
+// handshakeFault tells an upstream that is not who it should be from one that
+// went away or would not have us.
+func handshakeFault(raw net.Conn, err error) error {
+	said := fmt.Errorf("shaking hands with the upstream at %s: %w", raw.RemoteAddr(), err)
+	var network net.Error // timeouts, resets, and alerts that the upstream sent
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return said
+	}
+	return &UnverifiedError{said}
+}
