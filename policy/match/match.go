@@ -1,61 +1,94 @@
 // Package match holds the patterns of a policy, for SPIFFE IDs, paths and
-// values, and the one canonical form of a request path.
+// values, and the one canonical form of what they are compared with.
 //
-// Patterns are parsed once and then immutable. Matching returns a bool and
-// allocates nothing. The zero pattern matches nothing.
+// Patterns are parsed once and then immutable: after that no string in them can
+// be wrong. Matching returns a bool and allocates nothing. The zero pattern
+// matches nothing, except that the zero [Type] is the untyped one.
 package match
 
-import (
-	"errors"
+import "strings"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-)
-
-// Caller is a SPIFFE ID, or one whose last segments are a wildcard
-// (spiffe://td/a/**). The trust domain is never a wildcard.
-type Caller struct {
-	id       string // the whole ID; for a wildcard all up to and with the last slash
-	wildcard bool
+// Mistake is the error of everything here that parses: what is wrong with the
+// text, and what to try instead.
+type Mistake struct {
+	What string // lower case, no full stop
+	Hint string // may be empty
 }
 
-// ParseCaller parses a SPIFFE ID or a pattern.
-func ParseCaller(text string) (Caller, error) {
-	id, err := spiffeid.FromString(text)
-	if err != nil {
-		return Caller{}, err
+// Error is what is wrong, then the hint in parentheses.
+func (m *Mistake) Error() string {
+	if m.Hint == "" {
+		return m.What
 	}
-	return Caller{id: id.String()}, nil
+	return m.What + " (" + m.Hint + ")"
 }
 
-// Type is what a path segment or an input value must look like. The zero Type
-// is the untyped one: a non-empty value of [A-Za-z0-9._~-], 128 at most.
-type Type struct {
-	name string
+// maxMethod is the longest method accepted, in bytes.
+const maxMethod = 32
+
+// ParseMethod is nil if text is an HTTP token (RFC 9110 section 5.6.2) of at
+// most 32 bytes. Case is kept: methods are case-sensitive (section 9.1).
+func ParseMethod(text string) error {
+	if Method(text) {
+		return nil
+	}
+	if text == "" {
+		return &Mistake{"the method is empty", "write one before the path, as in GET /orders"}
+	}
+	return &Mistake{
+		"method " + quote(text) + " is not an HTTP token of at most 32 bytes",
+		"write one method in capitals, as in GET /orders; there is no wildcard for methods",
+	}
 }
 
-// ParseType is the type that text names: one of the built-in ones, or of named.
-func ParseType(text string, named map[string]Type) (Type, error) {
-	return Type{}, errors.New("no such type")
+// Method reports whether text is an HTTP token of at most 32 bytes.
+func Method(text string) bool {
+	if text == "" || len(text) > maxMethod {
+		return false
+	}
+	for i := 0; i < len(text); i++ {
+		if !tokenByte(text[i]) {
+			return false
+		}
+	}
+	return true
 }
 
-// CompileType is a named type by an RE2 expression, always anchored.
-func CompileType(name, expression string) (Type, error) { return Type{name: name}, nil }
-
-// Path is a path template: /orders/{id:uuid}, /public/**.
-type Path struct {
-	text string
+func tokenByte(c byte) bool {
+	return alphanumeric(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// ParsePath parses a path template; named are the file's own types.
-func ParsePath(text string, named map[string]Type) (Path, error) { return Path{text: text}, nil }
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
 
-// String is the template as written: the route in metrics and records.
-func (p Path) String() string { return p.text }
+// MediaTypeIs reports whether the value of a Content-Type field is of the media
+// type want, which is in lower case and has no parameters. Only the type and
+// subtype are compared (RFC 9110 section 8.3.1); a field that lists several
+// types is of none.
+func MediaTypeIs(field, want string) bool {
+	essence, _, _ := strings.Cut(field, ";")
+	essence = strings.Trim(essence, " \t")
+	return essence != "" && equalFold(essence, want)
+}
 
-// ParseMethod is nil if text is an HTTP token of at most 32 bytes.
-func ParseMethod(text string) error { return nil }
+// equalFold compares in ASCII only: strings.EqualFold also takes the Kelvin
+// sign for a k.
+func equalFold(text, lower string) bool {
+	if len(text) != len(lower) {
+		return false
+	}
+	for i := 0; i < len(text); i++ {
+		if lowerByte(text[i]) != lower[i] {
+			return false
+		}
+	}
+	return true
+}
 
-// Canonical is the one form in which a request path is matched and forwarded.
-// It is false where the path could be read in more than one way. It allocates
-// only where the path was not canonical yet.
-func Canonical(path string) (canonical string, ok bool) { return path, false }
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
+}
