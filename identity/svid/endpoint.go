@@ -161,8 +161,8 @@ func retryAfter(code codes.Code, failures int, jitter float64) time.Duration {
 	case failures == 0:
 		return 0
 	}
-	wait := min(firstRetry<<min(failures-1, 8), lastRetry*5/6)
-	return wait + time.Duration(jitter*float64(wait/5))
+	wait := min(firstRetry<<min(failures-1, 8), lastRetry*4/5)
+	return wait + time.Duration(jitter*float64(wait/4))
 }
 
 // pause waits, and is false if ctx ended first.

@@ -72,7 +72,10 @@ func onlyURI(der []byte) (string, error) {
 		if name.Class != asn1.ClassContextSpecific || name.Tag != tagURI {
 			continue
 		}
-		if found || name.IsCompound {
+		if name.IsCompound {
+			return "", errors.New("the subjectAltName extension is malformed")
+		}
+		if found {
 			return "", errors.New("the certificate has more than one URI SAN, where an X509-SVID has exactly one")
 		}
 		uri, found = string(name.Bytes), true
