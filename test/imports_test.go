@@ -123,8 +123,17 @@ var rooms = []room{
 			jwx: "a record holds names of claims' subjects, never a token",
 		},
 	}, {
+		path:    "sidecar/hop",
+		ours:    []string{"policy", "policy/match", "sidecar/audit", "sidecar/forward"},
+		foreign: []string{spiffeID},
+		never: map[string]string{
+			module + "inbound":      "what both directions share knows neither",
+			module + "outbound":     "what both directions share knows neither",
+			module + "sidecar/wire": "it checks requests, whoever carries them",
+		},
+	}, {
 		path:    "inbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/listener", "sidecar/wire"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "outbound":      "the two directions share rooms, not each other",
@@ -137,7 +146,7 @@ var rooms = []room{
 		},
 	}, {
 		path:    "outbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/listener", "sidecar/wire"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "inbound":       "the two directions share rooms, not each other",

@@ -44,6 +44,7 @@ type Transport struct {
 
 	mu      sync.Mutex
 	current *generation
+	closed  bool
 }
 
 // generation is the connections made from one moment on. An old one gets no new
@@ -79,11 +80,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// Retire lets the connections that there are finish what they carry and makes
-// new requests use new ones: their identity or their upstream has changed.
-func (t *Transport) Retire() {
+// Close lets the connections that there are finish what they carry. It is for a
+// transport that has been replaced: a request that comes late still gets a
+// connection, which is not kept.
+func (t *Transport) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closed = true
 	t.retire()
 }
 
@@ -106,11 +109,15 @@ func (t *Transport) enter() *generation {
 	if g := t.current; g != nil && t.config.MaxAge > 0 && now.Sub(g.born) >= t.config.MaxAge {
 		t.retire()
 	}
-	if t.current == nil {
-		t.current = &generation{http: newTransport(&t.config), born: now}
+	g := t.current
+	if g == nil {
+		g = &generation{http: newTransport(&t.config), born: now, retired: t.closed}
+		if !t.closed {
+			t.current = g
+		}
 	}
-	t.current.under++
-	return t.current
+	g.under++
+	return g
 }
 
 func (t *Transport) leave(g *generation) {

@@ -1,0 +1,72 @@
+package inbound
+
+import (
+	"net/http"
+
+	"github.com/everyhop/everyhop/identity"
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/audit"
+	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/hop"
+)
+
+// ServeHTTP is the whole way of a request, in order. Each step that does not hold
+// has refused the request; every way out is recorded, by End.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := hop.Begin(w, r, &s.hop)
+	defer x.End()
+
+	snapshot := s.config.Policy() // once: no request is judged by two policies
+	x.Under(snapshot)
+
+	peer, reason := s.peer(r, x.Record.Time)
+	x.Record.Peer = peer
+	if reason != policy.Allowed {
+		x.Refuse(reason)
+		return
+	}
+	facts, flaw, ok := hop.Check(r, "https")
+	if !ok {
+		x.Refuse(flaw)
+		return
+	}
+	facts.Caller = peer.ID
+	decision := snapshot.Decide(x.Record.Time, &facts, nil)
+	if !x.Decided(decision) {
+		return
+	}
+	mark := hop.Mark(audit.Inbound, snapshot.Service)
+	if forward.Looped(r.Header, mark) {
+		x.Refuse(policy.RequestLoop)
+		return
+	}
+	if !x.Recordable() {
+		return
+	}
+	header, ok := x.Select(&forward.Pass{Headers: decision.Grant.Headers, Cookies: decision.Grant.Cookies})
+	if !ok {
+		return
+	}
+	tell(header, peer, snapshot, x.Record.ID)
+	x.Forward(&forward.Job{
+		Upstream: s.app.transport(snapshot.App),
+		Scheme:   "http",
+		Host:     r.Host,
+		Path:     decision.Path,
+		Header:   header,
+		Via:      mark,
+		BodyMax:  decision.Grant.BodyMax,
+		Timeout:  decision.Grant.Timeout,
+		Body:     snapshot.Timeouts.Body,
+		Write:    snapshot.Timeouts.Write,
+	})
+}
+
+// tell sets the headers in which the app is told who calls. Every twin of them is
+// gone by now.
+func tell(header http.Header, caller identity.Peer, snapshot *policy.Snapshot, decision string) {
+	id := caller.ID.String()
+	header["Everyhop-Caller"] = []string{id}
+	header["Everyhop-Decision"] = []string{decision}
+	header["X-Forwarded-Client-Cert"] = []string{"By=" + snapshot.Service.String() + ";Hash=" + caller.Fingerprint + ";URI=" + id}
+}

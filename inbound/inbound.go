@@ -1,0 +1,116 @@
+// Package inbound is the hop toward the local app: mutual TLS in, a decision, and
+// the request goes on to the app or is refused.
+//
+// It is given functions, not services: where identities and policies come from is
+// not its concern, and it cannot reach them. A request that it cannot attribute,
+// judge or record is refused. The zero Config is refused by New.
+package inbound
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/everyhop/everyhop/identity"
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/audit"
+	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/wire"
+)
+
+// Config is what a [Server] is given.
+type Config struct {
+	// Policy is the snapshot to judge by; it is asked once for each request.
+	Policy func() *policy.Snapshot
+	// TLS must demand and verify the peer's SVID.
+	TLS   *tls.Config
+	Audit *audit.Log
+	// PeerOf is the peer that a connection verified by TLS has proved.
+	PeerOf func(tls.ConnectionState) (identity.Peer, error)
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // discards if nil
+}
+
+// Server serves inbound requests. Its methods are safe for concurrent use.
+type Server struct {
+	config Config
+	hop    hop.Config
+	app    app
+	wire   *wire.Server
+}
+
+// New makes a server. Timeouts of headers and of idle connections are those of
+// the policy at this moment.
+func New(config Config) (*Server, error) {
+	if config.Policy == nil || config.TLS == nil || config.Audit == nil || config.PeerOf == nil {
+		return nil, errors.New("making the inbound hop: it needs a policy, a TLS configuration, an audit log, and a way to tell peers")
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		config: config,
+		hop:    hop.Config{Direction: audit.Inbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now},
+	}
+	var timeouts policy.Timeouts
+	if snapshot := config.Policy(); snapshot != nil {
+		timeouts = snapshot.Timeouts
+	}
+	s.wire = wire.NewServer(wire.ServerConfig{
+		Handler: s,
+		Headers: timeouts.Headers,
+		Idle:    timeouts.Idle,
+		Write:   timeouts.Write,
+		Logger:  config.Logger,
+	})
+	return s, nil
+}
+
+// Serve serves the connections of ln until Stop, and then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	return s.wire.Serve(tls.NewListener(ln, s.config.TLS))
+}
+
+// Stop takes no new connections, and waits for the requests under way until ctx
+// ends; then they are cut.
+func (s *Server) Stop(ctx context.Context) error {
+	err := s.wire.Shutdown(ctx)
+	s.app.close()
+	return err
+}
+
+// peer is who the connection of the request proved, and whether that still holds.
+func (s *Server) peer(r *http.Request, now time.Time) (identity.Peer, policy.Reason) {
+	conn := wire.ConnOf(r.Context())
+	if conn == nil {
+		return identity.Peer{}, policy.PeerUnverified
+	}
+	peer, ok := conn.Fact(s.prove).(identity.Peer)
+	switch {
+	case !ok || peer.IsZero():
+		return identity.Peer{}, policy.PeerUnverified
+	case !now.Before(peer.NotAfter):
+		return peer, policy.PeerExpired
+	}
+	return peer, policy.Allowed
+}
+
+// prove is the peer of a connection, or the error that there is none.
+func (s *Server) prove(c net.Conn) any {
+	secure, ok := c.(*tls.Conn)
+	if !ok {
+		return errors.New("the connection is plain")
+	}
+	peer, err := s.config.PeerOf(secure.ConnectionState())
+	if err != nil {
+		return err
+	}
+	return peer
+}

@@ -1,0 +1,65 @@
+package outbound
+
+import (
+	"net/http"
+
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/audit"
+	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/hop"
+)
+
+// passAll is what the app may say: who may say what is the peer's to decide. What
+// speaks of identity stays here, for the connection proves it.
+var passAll = &forward.Pass{All: true}
+
+// serve is the whole way of a request of the local app, in order. Each step that
+// does not hold has refused the request; every way out is recorded, by End.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
+	x := hop.Begin(w, r, &s.hop)
+	defer x.End()
+
+	snapshot := s.config.Policy() // once: no request is judged by two policies
+	x.Under(snapshot)
+
+	facts, flaw, ok := hop.Check(r, "http")
+	if !ok {
+		x.Refuse(flaw)
+		return
+	}
+	call := callAt(snapshot, at)
+	if call == nil { // the policy changed, and this port is about to close
+		x.Refuse(policy.RouteUndeclared)
+		return
+	}
+	x.Record.Call = call.Name
+	decision := call.Decide(x.Record.Time, &facts, nil)
+	if !x.Decided(decision) {
+		return
+	}
+	mark := hop.Mark(audit.Outbound, snapshot.Service)
+	if forward.Looped(r.Header, mark) {
+		x.Refuse(policy.RequestLoop)
+		return
+	}
+	if !x.Recordable() {
+		return
+	}
+	header, ok := x.Select(passAll)
+	if !ok {
+		return
+	}
+	x.Forward(&forward.Job{
+		Upstream:   s.peers.transport(snapshot, call),
+		Scheme:     "https",
+		Host:       call.At[0].Text,
+		Path:       decision.Path,
+		Header:     header,
+		Via:        mark,
+		BodyMax:    call.BodyMax,
+		Timeout:    call.Timeout,
+		Body:       snapshot.Timeouts.Body,
+		Write:      snapshot.Timeouts.Write,
+		Unverified: unverified,
+	})
+}

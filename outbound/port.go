@@ -1,0 +1,181 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/wire"
+)
+
+// portKey is a local address as the policy writes it. Port 0 is another one for
+// each call, so there the call is part of the key.
+type portKey struct {
+	network, address, call string
+}
+
+func keyOf(call *policy.CallRule) portKey {
+	key := portKey{network: call.Local.Network, address: call.Local.Address}
+	if strings.HasSuffix(key.address, ":0") {
+		key.call = call.Name
+	}
+	return key
+}
+
+// callAt is the snapshot's call with this local address. The port does not keep
+// it, so that one request is judged by one policy.
+func callAt(snapshot *policy.Snapshot, key portKey) *policy.CallRule {
+	if snapshot == nil {
+		return nil
+	}
+	for _, call := range snapshot.Calls {
+		if call.Local != nil && keyOf(call) == key {
+			return call
+		}
+	}
+	return nil
+}
+
+// wantedPorts are the local ports of the snapshot's calls, or all that is wrong
+// with them.
+func wantedPorts(snapshot *policy.Snapshot) (map[portKey]*policy.CallRule, error) {
+	wanted := make(map[portKey]*policy.CallRule)
+	if snapshot == nil {
+		return wanted, nil
+	}
+	var faults []error
+	for _, call := range snapshot.Calls {
+		if call.Local == nil {
+			continue
+		}
+		key := keyOf(call)
+		if err := usable(call); err != nil {
+			faults = append(faults, fmt.Errorf("%s: call %s: %w", call.Pos, call.Name, err))
+		} else if twin := wanted[key]; twin != nil {
+			faults = append(faults, fmt.Errorf("%s: calls %s and %s have one local address, %s: give each its own", call.Local.Pos, twin.Name, call.Name, key.address))
+		}
+		wanted[key] = call
+	}
+	return wanted, errors.Join(faults...)
+}
+
+// usable says what of a call this hop cannot do. A policy file cannot say most of
+// it; a snapshot made otherwise can.
+func usable(call *policy.CallRule) error {
+	if call.As.IsZero() {
+		return errors.New("nobody is named who must answer: say it with as:")
+	}
+	if len(call.At) == 0 {
+		return errors.New("it has no address: say it with at:")
+	}
+	for _, at := range call.At {
+		if _, _, err := net.SplitHostPort(at.Text); err != nil || strings.HasPrefix(at.Text, "srv:") {
+			return fmt.Errorf("at: %q is not host:port, which is all that is supported yet", at.Text)
+		}
+	}
+	if call.Local.Network == "unix" {
+		return nil
+	}
+	addr, err := netip.ParseAddrPort(call.Local.Address)
+	if call.Local.Network != "tcp" || err != nil || !addr.Addr().IsLoopback() {
+		return fmt.Errorf("local: %q is not a loopback address such as 127.0.0.1:9001: others could call in the app's name", call.Local.Address)
+	}
+	return nil
+}
+
+// port is one local address, open.
+type port struct {
+	key      portKey
+	listener net.Listener
+	server   *wire.Server
+	failed   chan<- error
+	loop     sync.WaitGroup
+}
+
+func (s *Server) openPort(key portKey) (*port, error) {
+	ln, err := listen(key)
+	if err != nil {
+		return nil, err
+	}
+	p := &port{key: key, listener: ln, failed: s.failed}
+	p.server = wire.NewServer(wire.ServerConfig{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
+		H2C:     true,
+		Logger:  s.config.Logger,
+	})
+	return p, nil
+}
+
+func (p *port) start() { p.loop.Go(p.serve) }
+
+func (p *port) serve() {
+	err := p.server.Serve(p.listener)
+	if err == nil {
+		return
+	}
+	select {
+	case p.failed <- fmt.Errorf("serving the local port %s: %w", p.key.address, err):
+	default: // another port has said so already
+	}
+}
+
+// stop ends the port. One that was never started has a listener still.
+func (p *port) stop(ctx context.Context) error {
+	err := p.server.Shutdown(ctx)
+	p.loop.Wait()
+	if closing := p.listener.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
+}
+
+const socketMode = 0o660 // the app may run as another user of our group
+
+func listen(key portKey) (net.Listener, error) {
+	if key.network != "unix" {
+		return net.Listen(key.network, key.address)
+	}
+	if err := removeStale(key.address); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen(key.network, key.address)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(key.address, socketMode); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// removeStale removes a socket that a dead process left. What answers, and what
+// is no socket, is somebody else's.
+func removeStale(path string) error {
+	stat, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if stat.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there already and is no socket", path)
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		return errors.Join(fmt.Errorf("%s is in use by another process", path), c.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}

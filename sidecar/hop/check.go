@@ -1,0 +1,198 @@
+// Package hop is what both directions do alike with a request before and after
+// it is judged: they check what no policy can make right, name whose fault a
+// failure is, and record every request exactly once, whatever becomes of it.
+package hop
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/policy/match"
+	"github.com/everyhop/everyhop/sidecar/forward"
+)
+
+const (
+	maxTarget = 16 << 10 // bytes of a request target
+	maxFields = 100      // field lines of a request's header
+)
+
+// singletons are fields of which a second one means something else to each
+// reader (RFC 9110 section 5.3).
+var singletons = []string{
+	"Authorization", "Content-Encoding", "Content-Length", "Content-Location", "Content-Range", "Content-Type",
+	"Grpc-Timeout", "If-Modified-Since", "If-Range", "If-Unmodified-Since", "Origin", "Range", "Referer",
+	"Traceparent", "User-Agent",
+}
+
+// Check is the facts of the request that a policy judges, without its caller, or
+// the reason why there are none. scheme is the connection's. The caller of a
+// request with a flaw is refused whatever the policy says.
+//
+// net/http has thrown away the Host of a request in absolute form by now, and
+// judges and forwards by the target's authority: here the two cannot be compared.
+func Check(r *http.Request, scheme string) (facts policy.Request, flaw policy.Reason, ok bool) {
+	flaw = policy.Allowed
+	for _, check := range []func(*http.Request) policy.Reason{checkVersion, checkMethod, checkFields, checkBody} {
+		if flaw = check(r); flaw != policy.Allowed {
+			return policy.Request{}, flaw, false
+		}
+	}
+	host, flaw := checkHost(r)
+	if flaw != policy.Allowed {
+		return policy.Request{}, flaw, false
+	}
+	path, query, flaw := checkTarget(r, scheme)
+	if flaw != policy.Allowed {
+		return policy.Request{}, flaw, false
+	}
+	return policy.Request{
+		Method:      r.Method,
+		Path:        path,
+		Query:       query,
+		Host:        host,
+		ContentType: r.Header.Get("Content-Type"),
+		Body:        r.ContentLength != 0,
+		Upgrade:     upgrade(r),
+	}, policy.Allowed, true
+}
+
+func checkVersion(r *http.Request) policy.Reason {
+	if r.ProtoMajor == 1 && r.ProtoMinor != 1 {
+		return policy.VersionRefused
+	}
+	return policy.Allowed
+}
+
+func checkMethod(r *http.Request) policy.Reason {
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		return policy.MethodRefused
+	}
+	return policy.Allowed
+}
+
+func checkFields(r *http.Request) policy.Reason {
+	lines := 0
+	for name, values := range r.Header {
+		if lines += len(values); lines > maxFields {
+			return policy.HeadersTooLarge
+		}
+		// CGI and its heirs read _ as -: such a name has a twin we would not see.
+		if strings.Contains(name, "_") {
+			return policy.HeaderMalformed
+		}
+		for _, value := range values {
+			if value != strings.Trim(value, " \t") { // HTTP/2 carries them: RFC 9113 section 8.2.1
+				return policy.HeaderMalformed
+			}
+		}
+	}
+	for _, name := range singletons {
+		if len(r.Header[name]) > 1 {
+			return policy.HeaderMalformed
+		}
+	}
+	if forward.BadConnection(r.Header) {
+		return policy.HeaderMalformed
+	}
+	return policy.Allowed
+}
+
+// checkBody sees what is left of a body that is framed in two ways.
+func checkBody(r *http.Request) policy.Reason {
+	if _, left := r.Header["Transfer-Encoding"]; left {
+		return policy.BodyMalformed
+	}
+	values, named := r.Header["Content-Length"]
+	if !named {
+		return policy.Allowed
+	}
+	length, err := strconv.ParseUint(values[0], 10, 63)
+	if err != nil || len(r.TransferEncoding) > 0 || int64(length) != r.ContentLength {
+		return policy.BodyMalformed
+	}
+	return policy.Allowed
+}
+
+func checkHost(r *http.Request) (string, policy.Reason) {
+	host, ok := match.Host(r.Host)
+	if !ok {
+		return "", policy.HostMalformed
+	}
+	// HTTP/2 keeps a host field beside :authority.
+	if fields := r.Header["Host"]; len(fields) > 1 {
+		return "", policy.HostMalformed
+	} else if len(fields) == 1 && !strings.EqualFold(fields[0], r.Host) {
+		return "", policy.HostMismatch
+	}
+	return host, policy.Allowed
+}
+
+// checkTarget splits the target as received. Its form is that of RFC 9112 section
+// 3.2; the path is the policy's to judge.
+func checkTarget(r *http.Request, scheme string) (path, query string, flaw policy.Reason) {
+	target := r.RequestURI
+	if len(target) > maxTarget {
+		return "", "", policy.TargetTooLong
+	}
+	if r.ProtoMajor == 2 && r.URL.Scheme != "" && r.URL.Scheme != scheme {
+		return "", "", policy.SchemeMismatch
+	}
+	if r.ProtoMajor == 1 && !strings.HasPrefix(target, "/") && target != "*" {
+		rest, ok := cutAuthority(target, scheme, r.Host)
+		if !ok {
+			return "", "", policy.TargetForm
+		}
+		target = rest
+	}
+	path, query, _ = strings.Cut(target, "?")
+	switch {
+	case strings.HasPrefix(path, "/"):
+	case target == "*" && r.Method == http.MethodOptions:
+	default:
+		return "", "", policy.TargetForm
+	}
+	return path, query, policy.Allowed
+}
+
+// cutAuthority is what follows the authority of an absolute-form target, if its
+// scheme and authority are those of the connection and the host.
+func cutAuthority(target, scheme, host string) (rest string, ok bool) {
+	named, rest, ok := strings.Cut(target, "://")
+	if !ok || !strings.EqualFold(named, scheme) {
+		return "", false
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	if !strings.EqualFold(rest[:end], host) {
+		return "", false
+	}
+	if rest = rest[end:]; !strings.HasPrefix(rest, "/") {
+		rest = "/" + rest
+	}
+	return rest, true
+}
+
+// upgrade is the protocol that the request asks to switch to, if it is one that a
+// grant could open. Others are not an error: RFC 9110 section 7.8 lets us ignore
+// them, and some clients offer h2c on every request. They are not passed on.
+func upgrade(r *http.Request) string {
+	if r.ProtoMajor != 1 || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket") {
+		return ""
+	}
+	return "websocket"
+}
+
+func hasToken(fields []string, token string) bool {
+	for _, field := range fields {
+		for one := range strings.SplitSeq(field, ",") {
+			if strings.EqualFold(strings.TrimSpace(one), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,203 @@
+package hop
+
+import (
+	"hash/fnv"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/audit"
+	"github.com/everyhop/everyhop/sidecar/forward"
+)
+
+// methods are those that a route may name and we forward, for the Allow of a 405.
+const methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// Exchange is one request that is being answered: its record, and the one way to
+// refuse it.
+type Exchange struct {
+	Record audit.Record
+
+	w          http.ResponseWriter
+	r          *http.Request
+	log        *audit.Log
+	logger     *slog.Logger
+	now        func() time.Time
+	forwarding bool // the head may be out: only cutting tells the client now
+	cut        bool
+}
+
+// Config is what an [Exchange] needs of the hop.
+type Config struct {
+	Direction string // audit.Inbound or audit.Outbound
+	Audit     *audit.Log
+	Logger    *slog.Logger
+	Now       func() time.Time
+}
+
+// Begin opens the record of a request. The caller defers [Exchange.End] at once.
+func Begin(w http.ResponseWriter, r *http.Request, config *Config) *Exchange {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return &Exchange{
+		w: w, r: r, log: config.Audit, logger: config.Logger, now: config.Now,
+		Record: audit.Record{
+			Time:      config.Now(),
+			ID:        config.Audit.NewID(),
+			Direction: config.Direction,
+			Method:    r.Method,
+			Path:      path,
+			Trace:     traceID(r.Header.Get("Traceparent")),
+		},
+	}
+}
+
+// Under notes which policy judges the request.
+func (x *Exchange) Under(s *policy.Snapshot) {
+	if s != nil {
+		x.Record.Digest, x.Record.Generation = s.Digest, s.Generation
+	}
+}
+
+// Decided notes the decision, and refuses the request if it is a denial.
+func (x *Exchange) Decided(d policy.Decision) (allowed bool) {
+	x.Record.Rule, x.Record.Route = d.Grant, d.Route
+	if d.Verdict != policy.Allow {
+		x.Refuse(d.Reason)
+		return false
+	}
+	x.Record.Verdict, x.Record.Reason = policy.Allow, policy.Allowed
+	return true
+}
+
+// Recordable reports whether the request's record can be written, and refuses it
+// if not: nothing passes that cannot be accounted for.
+func (x *Exchange) Recordable() bool {
+	if x.log.Ready() != nil {
+		x.Refuse(policy.AuditUnavailable)
+		return false
+	}
+	return true
+}
+
+// Refuse answers with the one form of refusal, and records the reason.
+func (x *Exchange) Refuse(reason policy.Reason) {
+	x.Record.Verdict, x.Record.Reason = policy.Deny, reason
+	x.answer(reason)
+}
+
+func (x *Exchange) answer(reason policy.Reason) {
+	refusal := forward.Refusal{Status: reason.Status(), GRPCStatus: reason.GRPCStatus(), Decision: x.Record.ID}
+	if refusal.Status == http.StatusMethodNotAllowed {
+		refusal.Allow = methods
+	}
+	x.Record.Status = refusal.Status
+	if forward.IsGRPC(x.r) {
+		x.Record.Status = http.StatusOK
+	}
+	forward.Refuse(x.w, x.r, refusal)
+}
+
+// Select makes the header that goes on, or refuses the request.
+func (x *Exchange) Select(pass *forward.Pass) (header http.Header, ok bool) {
+	header, dropped, err := pass.Select(x.r.Header)
+	x.Record.DroppedHeaders = dropped
+	switch err {
+	case nil:
+		return header, true
+	case forward.ErrCookieCount:
+		x.Refuse(policy.HeadersTooLarge)
+	default:
+		x.Refuse(policy.HeaderMalformed)
+	}
+	return nil, false
+}
+
+// Forward carries the request, and answers in the upstream's place where that
+// does not.
+func (x *Exchange) Forward(job *forward.Job) {
+	x.forwarding = true
+	result := forward.Do(x.w, x.r, job)
+	x.forwarding = false
+	x.Record.Status, x.Record.BytesIn, x.Record.BytesOut = result.Status, result.BytesIn, result.BytesOut
+	if result.Fault == forward.None {
+		return
+	}
+	reason := reasonOf(result.Fault)
+	if result.Fault >= forward.Unreachable {
+		x.logger.Warn("forwarding", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
+	}
+	x.Record.Reason = reason
+	if x.cut = result.Cut(); !x.cut {
+		x.answer(reason)
+	}
+	if result.Fault == forward.BodyTooLarge || result.Fault == forward.BodyBroken {
+		x.Record.Verdict = policy.Deny // it was the request's own fault
+	}
+}
+
+// End writes the record. It is deferred, so that a panic is recorded too, as a
+// denial; and it breaks the connection where an answer was begun that has no end.
+func (x *Exchange) End() {
+	if fault := recover(); fault != nil {
+		x.logger.Error("a request made the evaluator panic", "decision", x.Record.ID, "panic", fault, "stack", string(debug.Stack()))
+		if x.cut = x.forwarding || x.cut; x.cut {
+			x.Record.Verdict, x.Record.Reason = policy.Deny, policy.EvaluatorPanic
+		} else {
+			x.Refuse(policy.EvaluatorPanic)
+		}
+	}
+	x.Record.Duration = x.now().Sub(x.Record.Time)
+	x.log.Write(&x.Record)
+	if x.cut {
+		panic(http.ErrAbortHandler) // how net/http is told to break it
+	}
+}
+
+func reasonOf(f forward.Fault) policy.Reason {
+	switch f {
+	case forward.None:
+		return policy.Allowed
+	case forward.ClientGone:
+		return policy.ClientGone
+	case forward.BodyTooLarge:
+		return policy.BodyTooLarge
+	case forward.BodyBroken:
+		return policy.BodyMalformed
+	case forward.Unreachable:
+		return policy.UpstreamUnreachable
+	case forward.Unverified:
+		return policy.UpstreamUnverified
+	case forward.Timeout:
+		return policy.UpstreamTimeout
+	}
+	return policy.UpstreamFault
+}
+
+// Mark tells the sidecars of a service from others in Via, and its two directions
+// from each other, without naming the service to whoever is called.
+func Mark(direction string, service spiffeid.ID) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(direction + " " + service.String())) // it never fails
+	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// traceID is the trace id of a traceparent, empty if it is none: W3C Trace
+// Context, section 3.2.
+func traceID(traceparent string) string {
+	parts := strings.Split(traceparent, "-")
+	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 {
+		return ""
+	}
+	for i := range len(parts[1]) {
+		if c := parts[1][i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+	}
+	return parts[1]
+}
