@@ -61,10 +61,8 @@ func parseTCP(u *url.URL) (follow, error) {
 }
 
 func parseDir(text string) (follow, error) {
-	path := strings.TrimPrefix(text, schemeDir+":")
-	if strings.HasPrefix(path, "//") {
-		path = strings.TrimPrefix(path, "//") // dir:///path, as people write after unix:///
-	}
+	// dir:///path is what people write who have just written unix:///path.
+	path := strings.TrimPrefix(strings.TrimPrefix(text, schemeDir+":"), "//")
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("a directory is dir: and an absolute path (%s)", tryAddress)
 	}

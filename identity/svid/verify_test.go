@@ -2,7 +2,8 @@ package svid
 
 import (
 	"crypto"
-	"crypto/dsa" //nolint:staticcheck // to show that such a key is refused
+	//lint:ignore SA1019 such a key must be seen to be refused
+	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
