@@ -35,6 +35,9 @@ type Decision struct {
 	Grant *Rule
 	// Route is the template that matched, empty where none did.
 	Route string
+	// Shadow is the shadow grant that would have decided if it were none. Nil
+	// where there is none. It changes nothing else, and is here to be counted.
+	Shadow *Rule
 }
 
 // Rule is one compiled grant, or one compiled call: what the data path must know
@@ -48,4 +51,8 @@ type Rule struct {
 	Headers []string // declared besides the protocol's own, lower case
 	Cookies []string
 	Shadow  bool
+
+	from       []Caller // of a grant
+	to         []Route
+	conditions conditions
 }

@@ -87,7 +87,7 @@ type TLS struct {
 
 // Timeouts is timeouts: on the service. Parse fills in the defaults.
 type Timeouts struct {
-	Pos                                     Pos
+	Pos                                   Pos
 	Handshake, Headers, Body, Write, Idle time.Duration
 }
 
@@ -147,6 +147,14 @@ type Route struct {
 	Method string     // an HTTP token, upper and lower case kept; "tcp" routes have none
 	Path   match.Path // compiled with the file's named types
 	TCP    bool       // to: tcp
+}
+
+// String is the route as written: its method and template.
+func (r Route) String() string {
+	if r.TCP {
+		return "tcp"
+	}
+	return r.Method + " " + r.Path.String()
 }
 
 // Grant is one entry of allow: a conjunction that lets a request pass.

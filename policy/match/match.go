@@ -43,7 +43,11 @@ func ParseMethod(text string) error {
 
 // Method reports whether text is an HTTP token of at most 32 bytes.
 func Method(text string) bool {
-	if text == "" || len(text) > maxMethod {
+	return len(text) <= maxMethod && token(text)
+}
+
+func token(text string) bool {
+	if text == "" {
 		return false
 	}
 	for i := 0; i < len(text); i++ {
@@ -91,4 +95,11 @@ func lowerByte(c byte) byte {
 		return c + ('a' - 'A')
 	}
 	return c
+}
+
+// MediaType reports whether text is a media type in lower case without
+// parameters (RFC 9110 section 8.3.1). A wildcard is none.
+func MediaType(text string) bool {
+	kind, subtype, ok := strings.Cut(text, "/")
+	return ok && token(kind) && token(subtype) && !strings.Contains(text, "*") && text == strings.ToLower(text)
 }
