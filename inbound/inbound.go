@@ -19,6 +19,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
@@ -41,10 +42,12 @@ type Server struct {
 	hop    hop.Config
 	app    app
 	wire   *wire.Server
+
+	handshake time.Duration // how long one may take
 }
 
-// New makes a server. Timeouts of headers and of idle connections are those of
-// the policy at this moment.
+// New makes a server. Timeouts of handshakes, headers and idle connections are
+// those of the policy at this moment.
 func New(config Config) (*Server, error) {
 	if config.Policy == nil || config.TLS == nil || config.Audit == nil || config.PeerOf == nil {
 		return nil, errors.New("making the inbound hop: it needs a policy, a TLS configuration, an audit log, and a way to tell peers")
@@ -63,6 +66,7 @@ func New(config Config) (*Server, error) {
 	if snapshot := config.Policy(); snapshot != nil {
 		timeouts = snapshot.Timeouts
 	}
+	s.handshake = timeouts.Handshake
 	s.wire = wire.NewServer(wire.ServerConfig{
 		Handler: s,
 		Headers: timeouts.Headers,
@@ -73,9 +77,16 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// Serve serves the connections of ln until Stop, and then returns nil.
+// Serve serves the connections of ln until Stop, and then returns nil. Each ends
+// with its peer's certificate at the latest.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.wire.Serve(tls.NewListener(ln, s.config.TLS))
+	return s.wire.Serve(listener.New(ln, listener.Config{
+		TLS:              s.config.TLS,
+		HandshakeTimeout: s.handshake,
+		Lease:            s.lease,
+		Logger:           s.config.Logger,
+		Now:              s.config.Now,
+	}))
 }
 
 // Stop takes no new connections, and waits for the requests under way until ctx
@@ -100,6 +111,15 @@ func (s *Server) peer(r *http.Request, now time.Time) (identity.Peer, policy.Rea
 		return peer, policy.PeerExpired
 	}
 	return peer, policy.Allowed
+}
+
+// lease is when the connection must end. One that proves nobody has ended by now.
+func (s *Server) lease(c net.Conn) time.Time {
+	peer, _ := s.prove(c).(identity.Peer)
+	if peer.IsZero() {
+		return s.config.Now()
+	}
+	return peer.NotAfter
 }
 
 // prove is the peer of a connection, or the error that there is none.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
@@ -95,7 +96,7 @@ func usable(call *policy.CallRule) error {
 // port is one local address, open.
 type port struct {
 	key      portKey
-	listener net.Listener
+	listener *listener.Listener
 	server   *wire.Server
 	failed   chan<- error
 	loop     sync.WaitGroup
@@ -106,7 +107,8 @@ func (s *Server) openPort(key portKey) (*port, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &port{key: key, listener: ln, failed: s.failed}
+	p := &port{key: key, failed: s.failed}
+	p.listener = listener.New(ln, listener.Config{Logger: s.config.Logger, Now: s.config.Now})
 	p.server = wire.NewServer(wire.ServerConfig{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
 		H2C:     true,

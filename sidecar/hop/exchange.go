@@ -66,7 +66,7 @@ func (x *Exchange) Under(s *policy.Snapshot) {
 
 // Decided notes the decision, and refuses the request if it is a denial.
 func (x *Exchange) Decided(d policy.Decision) (allowed bool) {
-	x.Record.Rule, x.Record.Route = d.Grant, d.Route
+	x.Record.Rule, x.Record.Shadow, x.Record.Route = d.Grant, d.Shadow, d.Route
 	if d.Verdict != policy.Allow {
 		x.Refuse(d.Reason)
 		return false
