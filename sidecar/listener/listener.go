@@ -30,8 +30,7 @@ type Config struct {
 	// TLS is the server's side of each handshake. Nil: there is no handshake, and
 	// connections are handed over as they come.
 	TLS *tls.Config
-	// HandshakeTimeout is how long one handshake may take from its first byte to
-	// its last. Zero: DefaultHandshakeTimeout.
+	// HandshakeTimeout is how long one handshake may take in all. Zero: DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// MaxConns is how many connections may be open. Those above are closed at
 	// once. Zero: DefaultMaxConns.
@@ -49,7 +48,7 @@ type Config struct {
 	OnRefused func(reason string, err error)
 	// Logger gets the same, ten lines a second at most. Nil: no one does.
 	Logger *slog.Logger
-	// Now is the clock of leases and of the log's rate. Nil: time.Now.
+	// Now is the clock of leases, stale handshakes and the log's rate. Nil: time.Now.
 	Now func() time.Time
 }
 
@@ -221,7 +220,7 @@ func (l *Listener) pause(d time.Duration) bool {
 
 // admit tracks a new connection and begins its handshake, or closes it.
 func (l *Listener) admit(raw net.Conn) {
-	c := &conn{Conn: raw, l: l, since: time.Now()}
+	c := &conn{Conn: raw, l: l, since: l.config.Now()}
 	if reason := l.track(c); reason != "" {
 		raw.Close()
 		l.refuse(reason, raw, nil)
@@ -283,12 +282,9 @@ func (l *Listener) evict(now time.Time) *conn {
 func (l *Listener) shake(c *conn) {
 	defer l.wg.Done()
 	secure := tls.Server(c, l.config.TLS)
-	err := c.SetDeadline(c.since.Add(l.config.HandshakeTimeout))
+	err := c.SetDeadline(time.Now().Add(l.config.HandshakeTimeout)) // the kernel's clock, not ours
 	if err == nil {
 		err = secure.HandshakeContext(context.Background()) // the deadline ends it, and so does Close
-	}
-	if err != nil && !isGone(err) {
-		c.letAlertArrive()
 	}
 	if err == nil {
 		err = c.SetDeadline(time.Time{})
@@ -297,12 +293,15 @@ func (l *Listener) shake(c *conn) {
 	if l.settle(c) {
 		reason = ReasonStale
 	}
-	if reason != "" {
-		c.Close()
-		l.refuse(reason, c, err)
+	if reason == "" {
+		l.handOver(c, secure)
 		return
 	}
-	l.handOver(c, secure)
+	l.refuse(reason, c, err)
+	if reason == ReasonHandshake {
+		c.letAlertArrive()
+	}
+	c.Close()
 }
 
 // settle takes c from the list of handshakes, and is true if it was evicted.
@@ -350,6 +349,7 @@ func (l *Listener) lease(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, open := l.open[c]; open {
+		// Nobody waits for it: it cuts the connection and is done.
 		c.timer = time.AfterFunc(left, func() { c.Close() })
 	}
 	return true

@@ -55,9 +55,9 @@ func handshakeReason(err error) string {
 	return ReasonHandshake
 }
 
-// isGone is true where no one is there any more to read an alert.
+// isGone is true where no one is there any more.
 func isGone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || isClosed(err)
 }
 
