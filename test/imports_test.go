@@ -116,6 +116,15 @@ var rooms = []room{
 			module + "identity": "it sets the headers it is given and judges no one",
 		},
 	}, {
+		path:    "sidecar/hop",
+		ours:    []string{"identity", "policy", "policy/match", "sidecar/audit", "sidecar/forward"},
+		foreign: []string{spiffeID},
+		never: map[string]string{
+			module + "identity/svid": "a hop is given peers and cannot ask for keys",
+			module + "inbound":       "both directions stand on it; it leans on neither",
+			module + "outbound":      "both directions stand on it; it leans on neither",
+		},
+	}, {
 		path:    "sidecar/audit",
 		ours:    []string{"identity", "policy"},
 		foreign: []string{prometheus, xSys},
