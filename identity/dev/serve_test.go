@@ -35,11 +35,11 @@ func TestServe_TwoWorkloadsDoMutualTLS(t *testing.T) {
 	web, orders := source(t, d, "web"), source(t, d, "orders")
 	client := tlsconfig.MTLSClientConfig(web, web, tlsconfig.AuthorizeID(spiffeid.RequireFromString("spiffe://example.org/orders")))
 	server := tlsconfig.MTLSServerConfig(orders, orders, tlsconfig.AuthorizeID(spiffeid.RequireFromString("spiffe://example.org/web")))
-	if _, err := handshake(t, client, server); err != nil {
+	if err := handshake(t, client, server); err != nil {
 		t.Errorf("the server refused: %v", err)
 	}
 	stranger := tlsconfig.MTLSServerConfig(orders, orders, tlsconfig.AuthorizeID(spiffeid.RequireFromString("spiffe://example.org/billing")))
-	if _, err := handshake(t, client, stranger); err == nil {
+	if err := handshake(t, client, stranger); err == nil {
 		t.Error("a server that expects billing accepted web")
 	}
 }
