@@ -25,8 +25,8 @@ type Caller struct {
 // ParseCaller parses a SPIFFE ID or a pattern. The error is a [Mistake].
 func ParseCaller(text string) (Caller, error) {
 	base, wildcard := strings.CutSuffix(text, "/**")
-	if strings.Contains(base, "*") {
-		return Caller{}, misplacedWildcard(text, base)
+	if strings.Contains(base, "*") || strings.HasPrefix(text, scheme+"*") {
+		return Caller{}, misplacedWildcard(text)
 	}
 	id, err := spiffeid.FromString(base)
 	if err != nil {
@@ -49,9 +49,9 @@ func ParseCaller(text string) (Caller, error) {
 	return Caller{key: base}, nil
 }
 
-func misplacedWildcard(text, base string) error {
+func misplacedWildcard(text string) error {
 	const hint = "write spiffe://trust-domain/path/**, where ** is the whole last segment and stands for everything below"
-	authority, _, _ := strings.Cut(strings.TrimPrefix(base, scheme), "/")
+	authority, _, _ := strings.Cut(strings.TrimPrefix(text, scheme), "/")
 	switch {
 	case text == "*" || text == "**":
 		return &Mistake{quote(text) + " would be anyone", hint}

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -159,11 +158,11 @@ func isUUID(value string) bool {
 // isInt is a decimal 64-bit integer in its shortest form: neither 007 nor +7
 // nor -0, which an app may read as something else.
 func isInt(value string) bool {
-	digits := strings.TrimPrefix(value, "-")
-	if digits == "" || len(digits) > 19 {
-		return false
+	digits, most := value, "9223372036854775807"
+	if value[0] == '-' {
+		digits, most = value[1:], "9223372036854775808"
 	}
-	if digits[0] == '0' {
+	if digits == "" || digits[0] == '0' {
 		return value == "0"
 	}
 	for i := 0; i < len(digits); i++ {
@@ -171,8 +170,8 @@ func isInt(value string) bool {
 			return false
 		}
 	}
-	_, err := strconv.ParseInt(value, 10, 64)
-	return err == nil
+	// Digits of one length compare as text; strconv would allocate its error.
+	return len(digits) < len(most) || len(digits) == len(most) && digits <= most
 }
 
 // isDate is a full-date of RFC 3339 that is in the calendar.
