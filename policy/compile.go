@@ -88,21 +88,21 @@ func (c *compiler) checkService() {
 			c.problem(b.Pos, "ban: names nobody", "write a SPIFFE ID")
 		}
 	}
-	types := unique[string]{}
+	types := unique{}
 	for _, t := range s.Types {
 		c.first(types, t.Name, t.Pos, "type "+t.Name)
 	}
-	issuers := unique[string]{}
+	issuers := unique{}
 	for _, u := range s.Users {
 		c.first(issuers, u.Name, u.Pos, "issuer "+u.Name)
 	}
 }
 
 // unique is what was named so far, and where.
-type unique[K comparable] map[K]Pos
+type unique map[string]Pos
 
 // first is false, and a problem, where key was named before.
-func (c *compiler) first(seen unique[string], key string, at Pos, what string) bool {
+func (c *compiler) first(seen unique, key string, at Pos, what string) bool {
 	if before, ok := seen[key]; ok {
 		c.problem(at, what+" is there twice", "it is at "+before.String()+" already; remove or rename one")
 		return false

@@ -2,7 +2,7 @@ package policy
 
 // compileCalls compiles each call to a rule with an index of its own.
 func (c *compiler) compileCalls() []*CallRule {
-	names, locals := unique[string]{}, unique[string]{}
+	names, locals := unique{}, unique{}
 	if app := c.spec.App; app != nil {
 		locals[app.Network+" "+app.Address] = app.Pos
 	}
@@ -29,7 +29,7 @@ func (c *compiler) compileCall(call *Call, index int) *CallRule {
 	if len(call.Allow) == 0 && !call.TCP {
 		c.problem(call.Pos, "call "+call.Name+" allows no route", "write allow: [METHOD /path]")
 	}
-	seen := unique[string]{}
+	seen := unique{}
 	for k := range call.Allow {
 		route := &call.Allow[k]
 		c.checkRoute(*route)

@@ -2,18 +2,17 @@ package policy
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/everyhop/everyhop/policy/match"
 )
 
 func (c *compiler) compileGrants() []*Rule {
-	names := unique[string]{}
+	taken := unique{}
 	rules := make([]*Rule, 0, len(c.spec.Allow))
 	for i := range c.spec.Allow {
 		g := &c.spec.Allow[i]
 		before := len(c.problems)
-		c.first(names, g.Name, g.Pos, "grant "+g.Name)
+		c.first(taken, g.Name, g.Pos, "grant "+g.Name)
 		rule := c.compileGrant(g, i)
 		rules = append(rules, rule)
 		// What is wrong in itself is not compared with others: one mistake
@@ -25,25 +24,30 @@ func (c *compiler) compileGrants() []*Rule {
 			c.problem(g.Pos, "grant "+g.Name+" can never decide: "+cover.Name+" at "+cover.Pos.String()+" comes first and allows the same callers and routes",
 				"remove it, or move it before that one")
 		}
-		keys := make([]string, len(rule.from))
-		for k, caller := range rule.from {
-			keys[k] = caller.Pattern.Key()
-		}
 		for k := range rule.to {
-			c.index.add(rule, &rule.to[k], keys)
+			c.index.add(rule, &rule.to[k], keys(rule.from))
 		}
 	}
 	return rules
 }
 
+func keys(from []Caller) []string {
+	list := make([]string, len(from))
+	for i, caller := range from {
+		list[i] = caller.Pattern.Key()
+	}
+	return list
+}
+
 func (c *compiler) compileGrant(g *Grant, index int) *Rule {
 	rule := &Rule{
 		Name: g.Name, Pos: g.Pos, Index: index, Timeout: g.Timeout,
-		BodyMax: DefaultBodyMax, Shadow: g.Shadow, from: g.From, to: g.To,
+		BodyMax: DefaultBodyMax, Headers: names(g.Headers), Cookies: texts(g.Cookies),
+		Shadow: g.Shadow, from: g.From, to: g.To,
 	}
 	c.checkCallers(g)
 	c.checkGrantRoutes(g)
-	rule.conditions = conditions{hosts: c.hosts(g), query: c.query(g), body: g.Body != nil}
+	rule.conditions = conditions{hosts: texts(g.Host), query: c.query(g), body: g.Body != nil}
 	if g.Until != nil {
 		rule.conditions.until = g.Until.Time
 		if g.Until.Time.IsZero() {
@@ -52,10 +56,7 @@ func (c *compiler) compileGrant(g *Grant, index int) *Rule {
 	}
 	if g.Body != nil {
 		rule.BodyMax, rule.conditions.types = g.Body.Max, g.Body.Types
-		c.checkBody(g.Body)
 	}
-	rule.Headers = c.headers(g)
-	rule.Cookies = c.texts("cookie", g.Cookies)
 	return rule
 }
 
@@ -63,7 +64,7 @@ func (c *compiler) checkCallers(g *Grant) {
 	if len(g.From) == 0 {
 		c.problem(g.Pos, "grant "+g.Name+" names no caller", "write from: spiffe://…, which nothing else stands for")
 	}
-	seen := unique[string]{}
+	seen := unique{}
 	for _, caller := range g.From {
 		if caller.Pattern.Key() == "" {
 			c.problem(caller.Pos, "from: names nobody", "write a SPIFFE ID")
@@ -77,7 +78,7 @@ func (c *compiler) checkGrantRoutes(g *Grant) {
 	if len(g.To) == 0 {
 		c.problem(g.Pos, "grant "+g.Name+" names no route", "write to: METHOD /path")
 	}
-	seen := unique[string]{}
+	seen := unique{}
 	for _, r := range g.To {
 		c.checkRoute(r)
 		c.first(seen, shape(r), r.Pos, "route "+r.String())
@@ -95,62 +96,30 @@ func (c *compiler) wrongApp(r Route) {
 	c.problem(r.Pos, "the app is tcp:// and has no HTTP routes", "write to: tcp")
 }
 
-func (c *compiler) hosts(g *Grant) []string {
-	for _, h := range g.Host {
-		if host, ok := match.Host(h.Text); !ok || host != strings.ToLower(h.Text) {
-			c.problem(h.Pos, "host: "+strconv.Quote(h.Text)+" is not one host", "write its name without a port, a dot at the end or a wildcard")
-		}
-	}
-	hosts := c.texts("host", g.Host)
-	for i, host := range hosts {
-		hosts[i] = strings.ToLower(host)
-	}
-	return hosts
-}
-
 func (c *compiler) query(g *Grant) map[string]param {
 	if len(g.Query) > match.MaxParams {
 		c.problem(g.Query[match.MaxParams].Pos, "query: declares more than 256 parameters", "split the grant")
 		return nil
 	}
-	seen := unique[string]{}
+	seen := unique{}
 	params := make(map[string]param, len(g.Query))
 	for i, in := range g.Query {
-		if in.Name == "" || len(in.Name) > match.MaxParamName {
-			c.problem(in.Pos, "query: a parameter's name is empty or longer than 128 bytes", "")
-		}
 		c.first(seen, in.Name, in.Pos, "query parameter "+strconv.Quote(in.Name))
 		params[in.Name] = param{bit: uint8(i), repeated: in.Repeated}
 	}
 	return params
 }
 
-func (c *compiler) headers(g *Grant) []string {
-	seen := unique[string]{}
-	var names []string
-	for _, in := range g.Headers {
-		name := strings.ToLower(in.Name)
-		c.first(seen, name, in.Pos, "header "+name)
-		names = append(names, name)
+func names(inputs []Input) (list []string) {
+	for _, in := range inputs {
+		list = append(list, in.Name)
 	}
-	return names
+	return list
 }
 
-// texts is a list of names, each of them once.
-func (c *compiler) texts(kind string, list []Text) []string {
-	seen := unique[string]{}
-	var names []string
-	for _, t := range list {
-		c.first(seen, t.Text, t.Pos, kind+" "+t.Text)
-		names = append(names, t.Text)
+func texts(placed []Text) (list []string) {
+	for _, t := range placed {
+		list = append(list, t.Text)
 	}
-	return names
-}
-
-func (c *compiler) checkBody(b *BodyRule) {
-	for _, t := range b.Types {
-		if !match.MediaType(t) {
-			c.problem(b.Pos, "body: "+strconv.Quote(t)+" is not a media type", "write type/subtype in lower case, without parameters or wildcards")
-		}
-	}
+	return list
 }

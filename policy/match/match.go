@@ -96,10 +96,3 @@ func lowerByte(c byte) byte {
 	}
 	return c
 }
-
-// MediaType reports whether text is a media type in lower case without
-// parameters (RFC 9110 section 8.3.1). A wildcard is none.
-func MediaType(text string) bool {
-	kind, subtype, ok := strings.Cut(text, "/")
-	return ok && token(kind) && token(subtype) && !strings.Contains(text, "*") && text == strings.ToLower(text)
-}
