@@ -102,6 +102,7 @@ func TestOpen_RefusesBadOptions(t *testing.T) {
 	open(t, dir, Options{TrustDomain: "td.test"})
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, nil, 0o600))
+	unmade := tempDir(t)
 	late := func() time.Time { return time.Now().Add(caLife + time.Hour) }
 	for _, tc := range []struct {
 		dir  string
@@ -110,10 +111,10 @@ func TestOpen_RefusesBadOptions(t *testing.T) {
 	}{
 		{dir, Options{TrustDomain: "other.test"}, `it is trust domain "td.test", not "other.test": use another directory`},
 		{dir, Options{Now: late}, "its certificate authority expired at"},
-		{tempDir(t), Options{TrustDomain: "Td.Test"}, `trust domain "Td.Test": trust domain characters are limited`},
+		{unmade, Options{TrustDomain: "Td.Test"}, `trust domain "Td.Test": trust domain characters are limited`},
 		{tempDir(t), Options{TTL: time.Second}, "cannot live 1s: use 2s or more"},
 		{tempDir(t), Options{TTL: -time.Hour}, "cannot live -1h0m0s"},
-		{tempDir(t), Options{Existing: true}, "there is no trust domain there: start one with"},
+		{unmade, Options{Existing: true}, "there is no trust domain there: start one with"},
 		{t.TempDir(), Options{Existing: true}, "there is no trust domain there: start one with"},
 		{file, Options{}, "it is a file, not a directory"},
 	} {
@@ -121,8 +122,8 @@ func TestOpen_RefusesBadOptions(t *testing.T) {
 			t.Errorf("got %v, want %q in it", err, tc.want)
 		}
 	}
-	if _, err := os.Stat(tempDir(t)); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a directory was made for a refused trust domain")
+	if _, err := os.Stat(unmade); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a refused trust domain left a directory")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +14,21 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// serveForever makes this test binary a process that serves the directory it
+// names, and says so on stdout, until it is killed.
+const serveForever = "EVERYHOP_TEST_SERVE"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(serveForever); dir != "" {
+		d, err := Open(dir, Options{})
+		if err == nil {
+			err = d.Serve("web")
+		}
+		fmt.Println("served", err)
+		select {}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // tempDir is short: a unix socket's path may have only 107 bytes, and a test's
 // name is often longer.

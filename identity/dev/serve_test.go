@@ -1,17 +1,22 @@
 package dev
 
 import (
+	"bufio"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"google.golang.org/grpc/codes"
 )
 
 func TestServe_GoSPIFFESourceGetsIdentityAndBundle(t *testing.T) {
@@ -147,4 +152,58 @@ func TestStop_ClientsReturnWhenServedAgain(t *testing.T) {
 	if after := serial(w.next(t)); after == before {
 		t.Error("the same SVID came back")
 	}
+}
+
+func TestServe_AfterKill9OfTheProcessBefore(t *testing.T) {
+	dir := tempDir(t)
+	before := exec.CommandContext(t.Context(), os.Args[0])
+	before.Env = append(os.Environ(), serveForever+"="+dir)
+	stdout, err := before.StdoutPipe()
+	must(t, err)
+	must(t, before.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	must(t, err)
+	if line != "served <nil>\n" {
+		t.Fatalf("the process before said %q", line)
+	}
+	d := open(t, dir, Options{})
+	if err := d.Serve("web"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d serves", before.Process.Pid)) {
+		t.Errorf("got %v while it lives", err)
+	}
+	must(t, before.Process.Kill())
+	_ = before.Wait()
+	if _, err := os.Stat(filepath.Join(dir, "web.sock")); err != nil {
+		t.Fatalf("the kill left no socket to test with: %v", err)
+	}
+	must(t, d.Serve("web"))
+	source(t, d, "web")
+}
+
+func TestDomain_BearsManyUsersAtOnce(t *testing.T) {
+	d := serve(t, Options{}, "web")
+	source(t, d, "web")
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			name := fmt.Sprint("w", i)
+			for range 5 {
+				must := func(err error) {
+					if err != nil && !errors.Is(err, errClosed) {
+						t.Error(err)
+					}
+				}
+				must(d.Serve(name))
+				must(d.Rotate("web"))
+				must(d.Fail("web", codes.Unavailable))
+				must(d.Clear("web"))
+				must(d.Cut("web"))
+				if i == 0 {
+					must(d.RotateCA())
+				}
+				must(d.Stop(name))
+			}
+			_ = d.Close() // the first ends the rest, at whatever they are
+		})
+	}
+	all.Wait()
 }
