@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -125,7 +126,7 @@ type record struct {
 	ID         string `json:"id"`
 	Direction  string `json:"direction"`
 	Caller     string `json:"caller"`
-	Serial     string `json:"serial"`
+	Serial     string `json:"caller_serial"`
 	Method     string `json:"method"`
 	Route      string `json:"route"`
 	Path       string `json:"path"`
@@ -133,7 +134,7 @@ type record struct {
 	Verdict    string `json:"verdict"`
 	Reason     string `json:"reason"`
 	Status     int    `json:"status"`
-	Digest     string `json:"digest"`
+	Digest     string `json:"policy"`
 	Generation uint64 `json:"generation"`
 }
 
@@ -198,6 +199,21 @@ func (m *mesh) app() (address string, seen *syncBuffer) {
 	go func() { defer close(done); _ = server.Serve(ln) }()
 	m.t.Cleanup(func() { _ = server.Close(); <-done })
 	return ln.Addr().String(), seen
+}
+
+// leaf is the certificate that a server presents.
+func (m *mesh) leaf(address string) *x509.Certificate {
+	m.t.Helper()
+	svid, err := m.domain.Mint("web")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", address, &tls.Config{Certificates: []tls.Certificate{svid.TLS()}, InsecureSkipVerify: true})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0]
 }
 
 // get asks once; the answer's body is read to its end.
