@@ -8,9 +8,9 @@ import (
 
 // policyText is a service's policy as the demo begins, with ports that are free.
 // Those services that it calls are open already.
-func (s *shop) policyText(name string, a *app, free func() string) string {
+func (s *shop) policyText(a *app, free func() string) string {
 	app := a.listener.Addr()
-	switch name {
+	switch a.name {
 	case "orders":
 		return fmt.Sprintf(ordersPolicy, app)
 	case "billing":

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/everyhop/everyhop/identity/dev"
@@ -111,22 +112,49 @@ func (s *shop) openService(name string) error {
 		return err
 	}
 	s.later(a.close)
-	var ports reservation
-	v := &service{app: a, policy: s.path(name + ".yaml"), text: s.policyText(name, a, ports.free)}
+	v := &service{app: a, policy: s.path(name + ".yaml")}
 	s.services[name] = v
+	config, err := s.config(name)
+	if err != nil {
+		return err
+	}
+	// A port that was free is sometimes gone by the time that it is opened.
+	for range 10 {
+		if err = s.openSidecar(v, config); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return err
+}
+
+// openSidecar makes the sidecar of v, with a policy of its own free ports.
+func (s *shop) openSidecar(v *service, config sidecar.Config) error {
+	var ports reservation
+	v.text = s.policyText(v.app, ports.free)
 	if err := errors.Join(replaceFile(v.policy, v.text), ports.release()); err != nil {
 		return err
 	}
-	records, err := s.open(s.auditFile(name))
+	made, err := sidecar.New(config)
 	if err != nil {
 		return err
+	}
+	v.sidecar = made
+	s.later(func() error { return made.Stop(context.Background()) })
+	return nil
+}
+
+// config is what `everyhop run` would be told by flags.
+func (s *shop) config(name string) (sidecar.Config, error) {
+	records, err := s.open(s.auditFile(name))
+	if err != nil {
+		return sidecar.Config{}, err
 	}
 	logs, err := s.open(s.path("sidecars.log"))
 	if err != nil {
-		return err
+		return sidecar.Config{}, err
 	}
-	v.sidecar, err = sidecar.New(sidecar.Config{
-		PolicyFile:  v.policy,
+	return sidecar.Config{
+		PolicyFile:  s.services[name].policy,
 		Identity:    s.domain.Socket(name),
 		Inbound:     "127.0.0.1:0",
 		Admin:       "127.0.0.1:0",
@@ -134,12 +162,7 @@ func (s *shop) openService(name string) error {
 		Drain:       stopTime,
 		Logger:      slog.New(slog.NewJSONHandler(io.MultiWriter(logs, s.logs), nil)),
 		Version:     "demo",
-	})
-	if err != nil {
-		return err
-	}
-	s.later(func() error { return v.sidecar.Stop(context.Background()) })
-	return nil
+	}, nil
 }
 
 func (s *shop) path(name string) string { return filepath.Join(s.dir, name) }

@@ -83,12 +83,12 @@ func (s *shop) handouts() ([]string, error) {
 
 // quote is a path as a shell takes it.
 func quote(path string) string {
-	if !strings.ContainsFunc(path, unsafe) {
+	if !strings.ContainsFunc(path, special) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
-func unsafe(r rune) bool {
+func special(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@", r))
 }
