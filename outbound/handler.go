@@ -50,7 +50,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 		return
 	}
 	x.Forward(&forward.Job{
-		Upstream:   s.peers.transport(snapshot, call),
+		Upstream:   witness{s.peers.to(snapshot, call), &x.Record.Peer},
 		Scheme:     "https",
 		Host:       call.At[0].Text,
 		Path:       decision.Path,

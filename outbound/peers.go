@@ -3,14 +3,18 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/everyhop/everyhop/identity"
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
@@ -46,27 +50,64 @@ type peers struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	open map[peerKey]*wire.Transport
+	open map[peerKey]*way
 }
 
-func (p *peers) transport(snapshot *policy.Snapshot, call *policy.CallRule) *wire.Transport {
+// way is the connections to one peer, and who that was last seen to be.
+type way struct {
+	*wire.Transport
+	as   spiffeid.ID
+	last atomic.Pointer[proof]
+}
+
+type proof struct {
+	leaf *x509.Certificate
+	peer identity.Peer
+}
+
+// peer is whom the leaf of a connection of this way speaks for: the handshake
+// accepted it for no other ID.
+func (w *way) peer(leaf *x509.Certificate) identity.Peer {
+	if last := w.last.Load(); last != nil && last.leaf == leaf {
+		return last.peer
+	}
+	fresh := &proof{leaf, identity.NewPeer(w.as, leaf)}
+	w.last.Store(fresh)
+	return fresh.peer
+}
+
+// witness notes who answered a request.
+type witness struct {
+	*way
+	peer *identity.Peer
+}
+
+func (w witness) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := w.Transport.RoundTrip(r)
+	if err == nil && answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
+		*w.peer = w.way.peer(answer.TLS.PeerCertificates[0])
+	}
+	return answer, err
+}
+
+func (p *peers) to(snapshot *policy.Snapshot, call *policy.CallRule) *way {
 	key := peerKeyOf(snapshot, call)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.open[key]; t != nil {
-		return t
+	if w := p.open[key]; w != nil {
+		return w
 	}
-	t := wire.NewTransport(wire.Config{
+	w := &way{as: call.As, Transport: wire.NewTransport(wire.Config{
 		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, call.At) },
 		TLS:    p.tls(call.As),
 		MaxAge: maxAge,
 		Now:    p.now,
-	})
+	})}
 	if p.open == nil {
-		p.open = make(map[peerKey]*wire.Transport)
+		p.open = make(map[peerKey]*way)
 	}
-	p.open[key] = t
-	return t
+	p.open[key] = w
+	return w
 }
 
 // keep retires the ways that the snapshot has no call for any more.
@@ -79,10 +120,10 @@ func (p *peers) keep(snapshot *policy.Snapshot) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for key, t := range p.open {
+	for key, w := range p.open {
 		if !kept[key] {
 			delete(p.open, key)
-			t.Close()
+			w.Close()
 		}
 	}
 }

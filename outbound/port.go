@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,7 +80,7 @@ func usable(call *policy.CallRule) error {
 		return errors.New("it has no address: say it with at:")
 	}
 	for _, at := range call.At {
-		if _, _, err := net.SplitHostPort(at.Text); err != nil || strings.HasPrefix(at.Text, "srv:") {
+		if _, port, err := net.SplitHostPort(at.Text); err != nil || !isPort(port) {
 			return fmt.Errorf("at: %q is not host:port, which is all that is supported yet", at.Text)
 		}
 	}
@@ -91,6 +92,11 @@ func usable(call *policy.CallRule) error {
 		return fmt.Errorf("local: %q is not a loopback address such as 127.0.0.1:9001: others could call in the app's name", call.Local.Address)
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 // port is one local address, open.

@@ -202,9 +202,10 @@ func (e *UnverifiedError) Error() string { return e.Err.Error() }
 func (e *UnverifiedError) Unwrap() error { return e.Err }
 
 // handshakeFault tells an upstream that is not who it should be from one that
-// went away or would not have us.
+// went away or would not have us: that one was not reached, like one that does
+// not listen.
 func handshakeFault(raw net.Conn, err error) error {
-	said := fmt.Errorf("shaking hands with the upstream at %s: %w", raw.RemoteAddr(), err)
+	said := &net.OpError{Op: "dial", Net: "tls", Addr: raw.RemoteAddr(), Err: fmt.Errorf("shaking hands: %w", err)}
 	var network net.Error // timeouts, resets, and alerts that the upstream sent
 	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
