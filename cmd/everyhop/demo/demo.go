@@ -41,20 +41,21 @@ func Run(ctx context.Context, config Config) (err error) {
 		return fmt.Errorf("running the demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s, err := openShop(ctx, dir)
-	if err != nil {
-		return stopped(ctx, fmt.Errorf("opening the demo: %w", err))
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	return stopped(ctx, s.present(ctx, out, tries(), config.Check))
-}
-
-// stopped is nil where the user ended the demo: that is how it ends.
-func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil
+	err = show(ctx, dir, out, config.Check)
+	if !config.Check && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // being ended is how it ends; a check that was ended has checked nothing
 	}
 	return err
+}
+
+// show opens the shop in dir, presents it, and closes it again.
+func show(ctx context.Context, dir string, out *table, check bool) (err error) {
+	s, err := openShop(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("opening the demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return s.present(ctx, out, tries(), check)
 }
 
 // makeDir makes the demo's directory. Its name is short and without links: the

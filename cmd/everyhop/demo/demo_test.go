@@ -161,12 +161,12 @@ func (s *screen) await(t *testing.T, text string, ended <-chan error) string {
 }
 
 // start runs the demo; the function ends it, and returns its error.
-func start(t *testing.T) (*screen, chan error, func() error) {
+func start(t *testing.T, check bool) (*screen, chan error, func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &screen{more: make(chan struct{})}
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, Config{Out: out}) }()
+	go func() { ended <- Run(ctx, Config{Out: out, Check: check}) }()
 	t.Cleanup(cancel)
 	return out, ended, func() error { cancel(); return <-ended }
 }
@@ -179,7 +179,7 @@ func TestRun_ItsCurlLinesWorkWhenPasted(t *testing.T) {
 		t.Skip("NOT TESTED: there is no curl here to paste the lines to")
 	}
 	dir := tempDir(t)
-	out, ended, stop := start(t)
+	out, ended, stop := start(t, false)
 	text := out.await(t, "Ctrl-C ends it", ended)
 	lines := regexp.MustCompile(`(?m)^  curl .*$`).FindAllString(text, -1)
 	want := []string{`^HTTP/\S+ 200\b`, `^HTTP/\S+ 403\b`, `^HTTP/1.1 200\b`, `"generation": \d`}
@@ -203,7 +203,7 @@ func TestRun_EndsWhereverItIsInterrupted(t *testing.T) {
 	for _, at := range []string{"three services", "\nok ", "identities change"} {
 		t.Run(strings.TrimSpace(at), func(t *testing.T) {
 			dir := tempDir(t)
-			out, ended, stop := start(t)
+			out, ended, stop := start(t, false)
 			out.await(t, at, ended)
 			if err := stop(); err != nil {
 				t.Error(err)
@@ -211,6 +211,16 @@ func TestRun_EndsWhereverItIsInterrupted(t *testing.T) {
 			mustBeEmpty(t, dir)
 		})
 	}
+}
+
+func TestRun_ACheckThatIsInterruptedHasFailed(t *testing.T) {
+	dir := tempDir(t)
+	out, ended, stop := start(t, true)
+	out.await(t, "\nok ", ended)
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	mustBeEmpty(t, dir)
 }
 
 func TestRun_AReaderThatWentAwayEndsIt(t *testing.T) {

@@ -3,11 +3,11 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/everyhop/everyhop/policy"
 )
@@ -72,18 +72,14 @@ func (s *shop) try(ctx context.Context, t try) (row, error) {
 	served := s.served()
 	out, err := s.ask(ctx, t)
 	if err != nil {
-		return row{}, err
+		return row{}, errors.Join(ctx.Err(), err) // ended in the middle of it
 	}
 	reached := s.served() > served
 	said, err := s.explain(ctx, t, out)
 	if err != nil {
 		return row{}, err
 	}
-	r := row{tried: t.what(), back: out.String(), why: said.why}
-	if fault := t.want.fault(out, said, reached); fault != "" {
-		r.wrong = fault
-	}
-	return r, nil
+	return row{tried: t.what(), back: out.String(), why: said.why, wrong: t.want.fault(out, said, reached)}, nil
 }
 
 // String is what came back, in the column's few words.
@@ -94,79 +90,8 @@ func (o outcome) String() string {
 	return strconv.Itoa(o.status)
 }
 
-// verdict is what the sidecar that decided says of a try.
-type verdict struct {
-	reason string // of the audit record
-	why    string // for people
-}
-
-// recordTime is how long a record may take after its answer.
-const recordTime = 2 * time.Second
-
-// explain looks up why: a decision in the audit records, a connection that came
-// to none in the logs.
-func (s *shop) explain(ctx context.Context, t try, out outcome) (verdict, error) {
-	wait, cancel := context.WithTimeout(ctx, recordTime)
-	defer cancel()
-	switch {
-	case out.decision != "":
-		var r record
-		if err := s.audits.find(wait, out.decision, &r); err != nil {
-			return verdict{why: "no audit record"}, ctx.Err()
-		}
-		return verdict{r.Reason, r.explain(t) + r.passed(t, out)}, nil
-	case out.refusal == noAnswer:
-		return verdict{why: "the connection is open"}, nil
-	case s.callers[t.by].admin:
-		return verdict{why: strings.ReplaceAll(out.body, s.dir+"/", "")}, nil
-	}
-	var line struct{ Error string }
-	if err := s.logs.find(wait, `"`+out.from+`"`, &line); err != nil {
-		return verdict{why: "nothing in the log"}, ctx.Err()
-	}
-	return verdict{why: line.Error}, nil
-}
-
-// explain is an audit record in words. It says who decided where that is not
-// plain: what the caller's own sidecar refuses never leaves.
-func (r *record) explain(t try) string {
-	if r.Verdict == policy.Allow.String() && r.Reason == policy.Allowed.String() {
-		return "by grant " + r.Grant + ", " + place(r.GrantAt)
-	}
-	text := r.Reason
-	if reason, ok := policy.ParseReason(r.Reason); ok {
-		text = reason.Explain() + " (" + r.Reason + ")"
-	}
-	if r.Direction == "outbound" {
-		text = t.by + "'s own sidecar: " + text
-	}
-	return text
-}
-
-// passed is what the app got of a header that was sent to it.
-func (r *record) passed(t try, out outcome) string {
-	var app seen
-	if len(t.header) == 0 || json.Unmarshal([]byte(out.body), &app) != nil || app.Service == "" {
-		return ""
-	}
-	text := "; the app is told of " + app.Header["everyhop-caller"]
-	if r.Dropped > 0 {
-		text += fmt.Sprintf(", %d dropped", r.Dropped)
-	}
-	return text
-}
-
-// place is file:line of a position, without the folder, which is one for all.
-func place(at string) string {
-	at = at[strings.LastIndexByte(at, '/')+1:]
-	if i := strings.LastIndexByte(at, ':'); i > 0 {
-		at = at[:i]
-	}
-	return at
-}
-
 // fault is what should have come back, empty where it did.
-func (w want) fault(out outcome, said verdict, reached bool) string {
+func (w want) fault(out outcome, said account, reached bool) string {
 	switch {
 	case w.refusal != "" && !strings.Contains(out.refusal, w.refusal):
 		return w.refusal
