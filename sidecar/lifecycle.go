@@ -137,9 +137,9 @@ func (s *Sidecar) addresses() []any {
 }
 
 // Stop takes readiness away at once, lets what is under way finish until ctx ends
-// or Config.Drain is over, and tears everything down, last made first. It may be
-// called at any time and more than once: later calls wait for the first and return
-// its error.
+// or Config.Drain is over, then cuts it, and tears everything down, last made
+// first. It may be called at any time and more than once: later calls wait for the
+// first and return its error.
 func (s *Sidecar) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() { s.stop(ctx) })
 	<-s.stopped
@@ -150,12 +150,25 @@ func (s *Sidecar) stop(ctx context.Context) {
 	defer close(s.stopped)
 	ctx, cancel := context.WithTimeout(ctx, s.config.Drain)
 	defer cancel()
-	s.phase.Store(phaseStopping)
 	s.starting.Lock() // a Start that is adding loops adds all of them, and then we stop them
-	s.starting.Unlock()
+	s.phase.Store(phaseStopping)
 	s.end()
+	s.starting.Unlock()
 	s.stopError = s.teardown.run(ctx)
 	s.loops.Wait()
+}
+
+// drained is stop, for which running out of time is no fault: what is cut then was
+// given all the time there was.
+func (s *Sidecar) drained(name string, stop func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := stop(ctx)
+		if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			s.logger.Warn("requests were cut: they outlasted the drain", "side", name)
+			return nil
+		}
+		return err
+	}
 }
 
 // Run makes a sidecar, serves until ctx ends, and then drains for Config.Drain.

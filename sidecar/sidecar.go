@@ -234,7 +234,7 @@ func (s *Sidecar) openInbound() error {
 		s.teardown.add("closing the inbound listener", func(context.Context) error { return closeListener(ln) })
 	}
 	s.inbound, s.inboundListener = server, ln
-	s.teardown.add("draining inbound", server.Stop)
+	s.teardown.add("draining inbound", s.drained("inbound", server.Stop))
 	return nil
 }
 
@@ -250,7 +250,7 @@ func (s *Sidecar) openOutbound() error {
 		return err
 	}
 	s.outbound = server
-	s.teardown.add("draining outbound", server.Stop)
+	s.teardown.add("draining outbound", s.drained("outbound", server.Stop))
 	return server.Apply(s.Policy())
 }
 

@@ -469,6 +469,33 @@ func TestStop_NotReadyAtOnceWhileSlowRequestsFinish(t *testing.T) {
 	}
 }
 
+// RT06: what outlasts the drain is cut, which is no fault.
+func TestStop_CutsWhatOutlastsTheDrain(t *testing.T) {
+	shop := newShop(t)
+	arrived := make(chan struct{})
+	shop.app.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	})
+	shop.config.Drain = 20 * time.Millisecond
+	s := shop.start()
+	answer := make(chan error, 1)
+	go func() {
+		_, _, err := get(shop.client("web"), orderURL(s))
+		answer <- err
+	}()
+	<-arrived
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-answer; err == nil {
+		t.Error("the request was answered")
+	}
+	if !strings.Contains(shop.log.String(), `msg="requests were cut: they outlasted the drain" side=inbound`) {
+		t.Error(shop.log.String())
+	}
+}
+
 func TestRun_EndsCleanlyWithItsContext(t *testing.T) {
 	shop := newShop(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -118,6 +118,7 @@ func runSidecar(ctx context.Context, w world, config sidecar.Config, logs string
 	case config.Identity == "":
 		return usage(errors.New("--identity is missing, and " + endpointVariable + " is not set"))
 	}
+	config.Drain = max(config.Drain, 1) // zero would be the default, and here it is no time at all
 	config.AuditWriter, config.Logger, config.Version, config.Now = w.out, logger, buildVersion(), time.Now
 	s, err := sidecar.New(config)
 	if err != nil {
