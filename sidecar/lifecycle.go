@@ -129,7 +129,7 @@ func (s *Sidecar) followIdentity() error {
 func (s *Sidecar) addresses() []any {
 	p := s.Policy()
 	attrs := []any{"service", p.Service.String(), "admin", s.Addr("admin").String(),
-		"policy", p.File, "grants", len(p.Grants), "calls", len(p.Calls)}
+		"policy", p.File, "generation", p.Generation, "digest", p.Digest, "grants", len(p.Grants), "calls", len(p.Calls)}
 	if at := s.Addr("inbound"); at != nil {
 		attrs = append(attrs, "inbound", at.String())
 	}
