@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -127,7 +128,7 @@ func unlistIdempotency(header http.Header) {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, has := header[name]; has {
 			delete(header, name)
-			header[lower(name)] = values
+			header[strings.ToLower(name)] = values
 		}
 	}
 }

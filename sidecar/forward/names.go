@@ -3,6 +3,7 @@ package forward
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -71,12 +72,9 @@ func IsIdentity(name string) bool {
 // reader; plain is in lower case.
 func twins(name, plain string) bool {
 	for i := range len(name) {
-		c := name[i]
-		switch {
-		case c == '_' || c == '.':
+		c := lowerByte(name[i])
+		if c == '_' || c == '.' {
 			c = '-'
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
 		}
 		if c != plain[i] {
 			return false
@@ -123,4 +121,32 @@ func tokens(values []string) []string {
 	return all
 }
 
-func lower(name string) string { return strings.ToLower(name) }
+// HasToken reports whether a list of tokens, spread over fields, has this one:
+// RFC 9110 section 5.6.1.
+func HasToken(fields []string, token string) bool { return names(tokens(fields), token) }
+
+// names reports whether the list has the name, in any case.
+func names(list []string, name string) bool {
+	return slices.ContainsFunc(list, func(one string) bool { return equalFold(one, name) })
+}
+
+// equalFold is for ASCII alone. To strings.EqualFold a Kelvin sign is a k, and
+// all bytes that are no UTF-8 are the same.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lowerByte(a[i]) != lowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}

@@ -90,6 +90,8 @@ func FuzzBadConnection(f *testing.F) {
 	f.Add("close, X-Spiffe-Id", "X-Spiffe-Id")
 	f.Add("cookie", "Cookie")
 	f.Add(",\t ,", "")
+	f.Add("Coo\u212aie", "Cookie") // a Kelvin sign is a k to strings.EqualFold
+	f.Add("\xec", "\xc1")          // and these are the same
 	f.Fuzz(func(t *testing.T, connection, present string) {
 		name := http.CanonicalHeaderKey(present)
 		header := http.Header{"Connection": {connection}, name: {"v"}}

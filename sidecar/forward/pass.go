@@ -55,11 +55,7 @@ func (p *Pass) Select(header http.Header) (passed http.Header, dropped int, err 
 
 // wantsTrailers reports whether the client can take trailers: RFC 9110 section
 // 6.5.1.
-func wantsTrailers(header http.Header) bool { return names(tokens(header["Te"]), "trailers") }
-
-func names(list []string, name string) bool {
-	return slices.ContainsFunc(list, func(one string) bool { return strings.EqualFold(one, name) })
-}
+func wantsTrailers(header http.Header) bool { return HasToken(header["Te"], "trailers") }
 
 const maxCookies = 256
 

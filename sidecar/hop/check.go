@@ -180,19 +180,8 @@ func cutAuthority(target, scheme, host string) (rest string, ok bool) {
 // grant could open. Others are not an error: RFC 9110 section 7.8 lets us ignore
 // them, and some clients offer h2c on every request. They are not passed on.
 func upgrade(r *http.Request) string {
-	if r.ProtoMajor != 1 || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket") {
+	if r.ProtoMajor != 1 || !forward.HasToken(r.Header["Connection"], "upgrade") || !forward.HasToken(r.Header["Upgrade"], "websocket") {
 		return ""
 	}
 	return "websocket"
-}
-
-func hasToken(fields []string, token string) bool {
-	for _, field := range fields {
-		for one := range strings.SplitSeq(field, ",") {
-			if strings.EqualFold(strings.TrimSpace(one), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
