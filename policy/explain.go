@@ -3,8 +3,6 @@ package policy
 import (
 	"strings"
 	"time"
-
-	"github.com/everyhop/everyhop/policy/match"
 )
 
 // Explanation is a decision as a person can follow it. Its texts are one line
@@ -35,7 +33,7 @@ func Explain(s *Snapshot, now time.Time, r *Request) Explanation {
 			continue
 		}
 		for i := range rule.to {
-			far := distance(rule, &rule.to[i], e.Decision.Path, r)
+			far := distance(rule, &rule.to[i], e.Decision.Path, now, r)
 			if best < 0 || far < best {
 				best, e.Nearest, e.Route = far, rule, rule.to[i].String()
 				e.Missing = missing(rule, &rule.to[i], e.Decision.Path, now, r)
@@ -48,8 +46,8 @@ func Explain(s *Snapshot, now time.Time, r *Request) Explanation {
 // distance is how far a request is from one route of a grant. A caller with a
 // wrong path is farther than a path with a wrong caller: who asks for an
 // explanation knows what they wanted, and wonders why they may not.
-func distance(rule *Rule, to *Route, path string, r *Request) int {
-	far := 4 * pathDistance(to.Path, path)
+func distance(rule *Rule, to *Route, path string, now time.Time, r *Request) int {
+	far := 4*pathDistance(to.Path, path) + len(rule.conditions.missing(now, *r))
 	if to.Method != r.Method {
 		far += 3
 	}
@@ -122,40 +120,4 @@ func without(query, name string) string {
 		}
 	}
 	return strings.Join(kept, "&")
-}
-
-// pathDistance is how many segments must be put in, left out or exchanged until
-// path matches the template; 0 where it does.
-func pathDistance(to match.Path, path string) int {
-	if to.Asterisk() || path == "*" {
-		if to.Asterisk() && path == "*" {
-			return 0
-		}
-		return len(to.Segments()) + 1
-	}
-	have := strings.Split(path[1:], "/")
-	row := make([]int, len(have)+1) // of Levenshtein's table, a template's segment each
-	for j := range row {
-		row[j] = j
-	}
-	for i, segment := range to.Segments() {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range have {
-			change := diagonal
-			if !segment.Match(have[j]) {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	if !to.Rest() {
-		return row[len(have)]
-	}
-	best := row[len(have)] + 1 // ** needs one segment at least
-	for _, far := range row[:len(have)] {
-		best = min(best, far)
-	}
-	return best
 }
