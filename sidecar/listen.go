@@ -32,13 +32,10 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, err
 	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		// The socket has its mode before it has its name, so that there is no
-		// moment in which others may connect.
-		if ctl := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), socketMode) }); ctl != nil {
-			return ctl
-		}
-		return err
+		// On Linux the socket has its mode before it has its name, so that there is
+		// no moment in which others may connect. Elsewhere this does nothing, and
+		// the chmod below has to do.
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), socketMode) })
 	}}
 	ln, err := config.Listen(context.Background(), "unix", path)
 	if err != nil {
