@@ -81,9 +81,12 @@ func (s *shop) admin(ctx context.Context, service, path string, v any) error {
 // lookEvery is how often something is asked that cannot tell us by itself.
 const lookEvery = 5 * time.Millisecond
 
+// patience is for slow machines: what takes this long will not happen.
+const patience = 30 * time.Second
+
 // eventually asks until the answer is yes, an error, or there was time enough.
 func eventually(ctx context.Context, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()

@@ -86,7 +86,7 @@ func (s *shop) rotate(ctx context.Context, name string) error {
 	if name != "web" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var r record
 	return s.audits.find(ctx, `"caller_serial":"`+now.Serial+`"`, &r)

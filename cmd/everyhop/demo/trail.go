@@ -42,8 +42,10 @@ func (t *trail) end() {
 // find decodes the first line that holds text into v, and waits for it until ctx
 // ends. A record is written when its answer is out, so it may come a little later.
 func (t *trail) find(ctx context.Context, text string, v any) error {
+	from := 0
 	for {
-		line, more := t.look(text)
+		line, next, more := t.look(text, from)
+		from = next
 		if line != nil {
 			return json.Unmarshal(line, v)
 		}
@@ -55,19 +57,22 @@ func (t *trail) find(ctx context.Context, text string, v any) error {
 	}
 }
 
-func (t *trail) look(text string) (line []byte, more <-chan struct{}) {
+// look searches the whole lines from that place on, and says where to go on.
+func (t *trail) look(text string, from int) (line []byte, next int, more <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := bytes.Index(t.text, []byte(text))
+	from = min(from, len(t.text)) // it may have been ended meanwhile
+	whole := t.text[:bytes.LastIndexByte(t.text, '\n')+1]
+	if len(whole) <= from {
+		return nil, from, t.more
+	}
+	i := bytes.Index(whole[from:], []byte(text))
 	if i < 0 {
-		return nil, t.more
+		return nil, len(whole), t.more
 	}
-	start := bytes.LastIndexByte(t.text[:i], '\n') + 1
-	end := bytes.IndexByte(t.text[i:], '\n')
-	if end < 0 {
-		return nil, t.more
-	}
-	return bytes.Clone(t.text[start : i+end]), nil
+	start := bytes.LastIndexByte(whole[:from+i], '\n') + 1
+	end := from + i + bytes.IndexByte(whole[from+i:], '\n')
+	return bytes.Clone(whole[start:end]), end, t.more
 }
 
 // size is where the next line begins.
