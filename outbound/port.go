@@ -74,10 +74,10 @@ func wantedPorts(snapshot *policy.Snapshot) (map[portKey]*policy.CallRule, error
 // it; a snapshot made otherwise can.
 func usable(call *policy.CallRule) error {
 	if call.As.IsZero() {
-		return errors.New("nobody is named who must answer: say it with as:")
+		return errors.New("nobody is named who must answer (add as: SPIFFE-ID)")
 	}
 	if len(call.At) == 0 {
-		return errors.New("it has no address: say it with at:")
+		return errors.New("it has no address (add at: HOST:PORT)")
 	}
 	for _, at := range call.At {
 		if _, port, err := net.SplitHostPort(at.Text); err != nil || !isPort(port) {

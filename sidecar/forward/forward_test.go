@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -615,12 +617,14 @@ func TestDo_AnswerBeforeTheBodysEndIsRelayed(t *testing.T) {
 
 // B06.
 func TestDo_SurplusBytesReachNobody(t *testing.T) {
+	log.SetOutput(io.Discard) // net/http tells of each
+	defer log.SetOutput(os.Stderr)
 	u := newUpstream(t, func(c net.Conn, r *http.Request, _ []byte) {
 		id := r.Header.Get("X-Id")
 		io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", len(id), id))
 	})
 	h := newHop(t, "h1", u, nil)
-	for i := range 200 {
+	for i := range 2000 {
 		want := fmt.Sprint("id", i)
 		answer, body, err := h.do(t, h.request(t, "GET", "/", nil, "X-Id: "+want))
 		if err != nil || answer.StatusCode == 200 && body != want {

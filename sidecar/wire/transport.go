@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"time"
 )
@@ -71,7 +72,7 @@ func NewTransport(config Config) *Transport {
 // [http.RoundTripper] demands.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	g := t.enter()
-	answer, err := g.http.RoundTrip(r)
+	answer, err := g.http.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), beforeReuse)))
 	if err != nil {
 		t.leave(g)
 		return nil, err
@@ -174,7 +175,11 @@ func dial(ctx context.Context, config *Config) (net.Conn, error) {
 	if config.Dial == nil {
 		return nil, errors.New("connecting to the upstream: there is no way to it")
 	}
-	return config.Dial(ctx)
+	c, err := config.Dial(ctx)
+	if err != nil || config.TLS == nil && config.H2 {
+		return c, err
+	}
+	return newSettled(c), nil
 }
 
 func dialTLS(ctx context.Context, config *Config) (net.Conn, error) {
