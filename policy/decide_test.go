@@ -27,6 +27,9 @@ allow:
   - {name: replace, from: spiffe://td.test/sa/web, to: PUT /orders, query: [v]}
   - {name: trial, from: spiffe://td.test/sa/web, to: ["GET /trial/{x}", GET /orders/7], shadow: true}
   - {name: trial-real, from: spiffe://td.test/sa/web, to: GET /trial/1}
+  - {name: second-trial, from: spiffe://td.test/**, to: GET /trials/**, shadow: true}
+  - {name: third-trial, from: spiffe://td.test/sa/web, to: GET /trials/1, shadow: true}
+  - {name: tags, from: spiffe://td.test/sa/web, to: GET /tags, query: {tag: {repeated: true}, page: {repeated: false}}}
   - {name: star, from: spiffe://td.test/sa/web, to: "OPTIONS *"}
   - {name: slash, from: spiffe://td.test/sa/web, to: GET /slash/}
   - {name: literal, from: spiffe://td.test/sa/web, to: GET /api/*/x}
@@ -114,6 +117,7 @@ func TestDecide(t *testing.T) {
 		// A shadow grant is told of, and grants nothing.
 		{"sa/web", "GET /trial/1", "allow trial-real @ /trial/1 ~ trial"},
 		{"sa/web", "GET /trial/2", "route_undeclared ~ trial"},
+		{"sa/web", "GET /trials/1", "route_undeclared ~ second-trial"},
 		{"sa/web", "GET /trial/1?x=1", "query_undeclared trial-real @ /trial/1"},
 		{"sa/web", "GET /orders/7?page=1&page=2", "query_repeated order @ /orders/{id}"},
 
@@ -132,6 +136,8 @@ func TestDecide(t *testing.T) {
 		{"sa/web", "GET /orders/8?+expand=1", "query_undeclared order @ /orders/{id}"},
 		{"sa/web", "GET /orders/8?=1", "query_undeclared order @ /orders/{id}"},
 		{"sa/web", "GET /orders/8?expand=1&%65xpand=2", "query_repeated order @ /orders/{id}"},
+		{"sa/web", "GET /tags?tag=1&page=1&t%61g=2", "allow tags @ /tags"},
+		{"sa/web", "GET /tags?tag=1&page=1&tag=2&page=2", "query_repeated tags @ /tags"},
 		{"sa/web", "GET /orders/8?x=1&page=%", "query_malformed order @ /orders/{id}"},
 		{"sa/web", "GET /orders/8?page=%zz", "query_malformed order @ /orders/{id}"},
 		{"sa/web", "GET /orders/8?page=1&", "query_malformed order @ /orders/{id}"},

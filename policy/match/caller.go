@@ -81,7 +81,7 @@ func (c Caller) Match(id spiffeid.ID) bool {
 	}
 	text := id.String()
 	if c.Wildcard() {
-		return len(text) > len(c.key) && strings.HasPrefix(text, c.key)
+		return strings.HasPrefix(text, c.key) // never equal: no ID ends with a slash
 	}
 	return text == c.key
 }
