@@ -12,7 +12,8 @@ import (
 // first: what lives longer than a snapshot is carried over from it. The error is
 // of type [Problems] and holds everything that is wrong, in the file's order:
 // names that point nowhere or are taken, grants that could never decide, and
-// whatever has no meaning yet.
+// whatever has no meaning yet. The snapshot keeps parts of spec, which must not
+// change any more.
 func Compile(spec *Spec, prev *Snapshot) (*Snapshot, error) {
 	if spec == nil {
 		return nil, Problems{{What: "there is no policy to compile"}}
