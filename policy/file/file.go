@@ -42,6 +42,7 @@ func Schema() []byte { return slices.Clone(schema) }
 func Parse(name string, text []byte) (*policy.Spec, error) {
 	r := newReader(name)
 	spec := &policy.Spec{File: name, Digest: digest(text), Timeouts: policy.DefaultTimeouts()}
+	spec.TLS.ALPN = []string{policy.ProtoH2, policy.ProtoHTTP1}
 	if r.check(text) {
 		if root := r.tree(text); root != nil && r.structure(root) {
 			policyTable.read(r, root, spec)
@@ -68,7 +69,7 @@ func (r *reader) sorted() policy.Problems {
 	if more := len(all) - maxProblems; more > 0 {
 		all = append(all[:maxProblems:maxProblems], policy.Problem{
 			Pos:  all[maxProblems].Pos,
-			What: fmt.Sprintf("%d more problems from here on", more),
+			What: fmt.Sprintf("at least %d more problems from here on", more),
 			Hint: "mend those above first",
 		})
 	}

@@ -119,7 +119,8 @@ func dumpValue(b *bytes.Buffer, path string, v reflect.Value) {
 		fmt.Fprintf(b, "%s %d:%d\n", path, pos.Line, pos.Col)
 		return
 	}
-	if s, ok := v.Interface().(fmt.Stringer); ok && v.Kind() != reflect.Pointer {
+	_, route := v.Interface().(policy.Route) // its String leaves the place out
+	if s, ok := v.Interface().(fmt.Stringer); ok && v.Kind() != reflect.Pointer && !route {
 		fmt.Fprintf(b, "%s %s\n", path, s)
 		return
 	}

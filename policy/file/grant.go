@@ -57,9 +57,7 @@ func (r *reader) bytesOnly(n *yaml.Node, g policy.Grant) {
 			continue
 		}
 		if len(g.To) > 1 {
-			r.problems = append(r.problems, policy.Problem{
-				Pos: route.Pos, What: "to: tcp stands beside another route", Hint: "an app is spoken to in one way: a grant of tcp has no other route",
-			})
+			r.report(route.Pos, "to: tcp stands beside another route", "an app is spoken to in one way: a grant of tcp has no other route")
 		}
 		for i := 0; i < len(n.Content); i += 2 {
 			if key := n.Content[i]; !strings.Contains(onlyBytes, " "+key.Value+" ") {

@@ -43,7 +43,7 @@ func (r *reader) inputs(n *yaml.Node, name nameReader) []policy.Input {
 	seen := map[string]bool{}
 	for _, i := range all {
 		if seen[i.Name] {
-			r.problems = append(r.problems, policy.Problem{Pos: i.Pos, What: show(i.Name) + " is declared twice", Hint: "remove one of them"})
+			r.report(i.Pos, show(i.Name)+" is declared twice", "remove one of them")
 		}
 		seen[i.Name] = true
 	}

@@ -27,7 +27,7 @@ var syntaxes = []struct{ contains, what, hint string }{
 	{"hexdecimal number", "the escape in double quotes is not complete", "use single quotes for a text with backslashes"},
 	{"sequence entries are not allowed", "an entry of a list cannot begin here", "begin it on a line of its own"},
 	{"expected node content", "a value is missing here", "write one, or remove the comma or bracket too many"},
-	{"exceeded max depth", "the brackets nest too deep", "a policy nests five deep at most"},
+	{"exceeded max depth", "this nests too deep", "a policy nests five deep at most"},
 	{"expected <document start>", "this comes after the end of the document", "remove it: a policy is one document"},
 	{"tag handle", "this tag changes how the value is read", "remove the tag"},
 	{"unknown anchor", "an alias stands for something elsewhere", "write it out: aliases are not expanded"},
@@ -59,7 +59,7 @@ func (r *reader) syntax(text []byte, err error) {
 }
 
 // maxLocate bounds the bytes that are parsed again to find where an error is.
-const maxLocate = 4 << 20
+const maxLocate = 3 << 20
 
 // locate is the offset up to which text, which is no YAML, still is. The library
 // does not tell the column, so it is looked for: the longest part of the text
@@ -79,19 +79,52 @@ func locate(text []byte) (place int, open bool) {
 	if open := brackets(text); len(open) > 0 && good(len(text)) {
 		return open[len(open)-1], true
 	}
+	affordable := func(end int) bool { return budget <= 0 || good(end) }
+	var lines []int
 	end := consumed(text)
-	line := lineStart(text, end)
-	for line > 0 && budget > 0 && !good(line) {
-		end, line = line-1, lineStart(text, line-1)
+	for start := 0; start <= end && start >= 0; start = nextLine(text, start) {
+		lines = append(lines, start)
 	}
-	for end > line && budget > 0 && !good(end) {
-		_, size := utf8.DecodeLastRune(text[line:end])
+	at := furthest(lines, affordable)
+	if at+1 < len(lines) {
+		end = lines[at+1] - 1
+	}
+	// In a line a part may be bad and a longer one good, as before the colon of a
+	// key: one by one.
+	for end > lines[at] && !affordable(end) {
+		_, size := utf8.DecodeLastRune(text[:end])
 		end -= size
 	}
 	for end < len(text) && text[end] == ' ' {
 		end++
 	}
 	return end, false
+}
+
+// nextLine is where the line after the one at start begins, -1 if there is none.
+func nextLine(text []byte, start int) int {
+	if i := bytes.IndexByte(text[start:], '\n'); i >= 0 {
+		return start + i + 1
+	}
+	return -1
+}
+
+// furthest is the index of the last of places that is good, where all before one
+// that is good are, and the first one is. It looks near the end first.
+func furthest(places []int, good func(int) bool) int {
+	bad := len(places)
+	at := bad - 1
+	for step := 1; at > 0 && !good(places[at]); step *= 2 {
+		bad, at = at, max(0, at-step)
+	}
+	for bad-at > 1 {
+		if middle := (at + bad) / 2; good(places[middle]) {
+			at = middle
+		} else {
+			bad = middle
+		}
+	}
+	return at
 }
 
 func lineStart(text []byte, end int) int { return 1 + bytes.LastIndexByte(text[:end], '\n') }

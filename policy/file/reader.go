@@ -35,7 +35,16 @@ func (r *reader) refuse(n *yaml.Node, what, hint string) {
 		return
 	}
 	r.bad[n] = true
-	r.problems = append(r.problems, policy.Problem{Pos: r.pos(n), What: what, Hint: hint})
+	r.report(r.pos(n), what, hint)
+}
+
+// maxKept bounds the problems that are kept to be sorted.
+const maxKept = 10 * maxProblems
+
+func (r *reader) report(pos policy.Pos, what, hint string) {
+	if len(r.problems) < maxKept {
+		r.problems = append(r.problems, policy.Problem{Pos: pos, What: what, Hint: hint})
+	}
 }
 
 // refuseValue reports n as a wrong value of the key that is being read.
@@ -88,9 +97,7 @@ func (t *table[T]) read(r *reader, n *yaml.Node, into *T) bool {
 	}
 	for _, name := range t.required {
 		if values[name] == nil {
-			r.problems = append(r.problems, policy.Problem{
-				Pos: r.pos(n), What: t.is + " has no " + name + ":", Hint: "add it, as in " + example(name),
-			})
+			r.report(r.pos(n), t.is+" has no "+name+":", "add it, as in "+example(name))
 		}
 	}
 	return true
@@ -103,6 +110,8 @@ func (t *table[T]) values(r *reader, n *yaml.Node) map[string]*yaml.Node {
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
 		switch {
+		case len(r.problems) == maxKept:
+			return values
 		case !slices.Contains(names, key.Value):
 			r.refuse(key, t.is+" has no key "+show(key.Value), nearest(key.Value, names))
 		case values[key.Value] == nil:

@@ -81,6 +81,5 @@ func (r *reader) countValues(text []byte) {
 }
 
 func (r *reader) refuseAt(line, col int, what, hint string) {
-	pos := policy.Pos{File: r.file, Line: line, Col: col}
-	r.problems = append(r.problems, policy.Problem{Pos: pos, What: what, Hint: hint})
+	r.report(policy.Pos{File: r.file, Line: line, Col: col}, what, hint)
 }
