@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // L18.
@@ -105,5 +108,72 @@ func TestReadiness_SaysItsReasonsOneALine(t *testing.T) {
 		if got := c.r.String(); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
+	}
+}
+
+func TestAdmin_TellsHowItIs(t *testing.T) {
+	shop := newShop(t)
+	s := shop.start()
+	shop.want(shop.client("web"), orderURL(s), 200)
+	plain := shop.client("")
+	for path, want := range map[string][]string{
+		"/livez":    {"alive\n"},
+		"/readyz":   {"ready\n"},
+		"/policy":   {`"service": "spiffe://example.org/orders"`, `"generation": 1`, `"name": "read-order"`, s.Policy().Digest},
+		"/identity": {`"id": "spiffe://example.org/orders"`, `"example.org": 1`, `"not_after"`},
+		"/metrics": {
+			`everyhop_decisions_total{direction="inbound",grant="read-order",reason="allowed",verdict="allow"} 1`,
+			"everyhop_ready 1", "everyhop_policy_generation 1", "everyhop_policy_last_reload_successful 1",
+			`everyhop_policy_info{digest="` + s.Policy().Digest + `"} 1`, "everyhop_svid_not_after_seconds 1.",
+			`everyhop_build_info{goversion="go`, "go_goroutines", "process_open_fds",
+		},
+	} {
+		body := shop.want(plain, adminURL(s, path), 200)
+		for _, text := range want {
+			if !strings.Contains(body, text) {
+				t.Errorf("no %s in %s:\n%s", text, path, body)
+			}
+		}
+	}
+	shop.want(plain, adminURL(s, "/debug/pprof/"), 404)
+	var view map[string]any
+	for _, path := range []string{"/policy", "/identity"} {
+		if err := json.Unmarshal([]byte(shop.want(plain, adminURL(s, path), 200)), &view); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestMetrics_PassTheLinter(t *testing.T) {
+	shop := newShop(t)
+	s := shop.start()
+	problems, err := testutil.GatherAndLint(s.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestAdmin_IsNotServedOnTheDataPath(t *testing.T) {
+	shop := newShop(t)
+	s := shop.start()
+	for _, path := range []string{"/metrics", "/readyz", "/livez", "/policy", "/identity", "/debug/pprof/", "/quitquitquit"} {
+		shop.want(shop.client("web"), "https://"+s.Addr("inbound").String()+path, 403)
+	}
+}
+
+func TestAudit_BrokenLogRefusesRequestsAndReadiness(t *testing.T) {
+	shop := newShop(t)
+	shop.config.Audit = "/dev/full"
+	s := shop.start()
+	web := shop.client("web")
+	until(t, "refused", func() bool { status, _, err := get(web, orderURL(s)); return err == nil && status == 503 })
+	if body := shop.want(shop.client(""), adminURL(s, "/readyz"), 503); !strings.Contains(body, "no space left on device") {
+		t.Errorf("readyz: %q", body)
+	}
+	if err := s.Stop(t.Context()); err == nil || !strings.Contains(err.Error(), "closing the audit log") {
+		t.Errorf("stop: %v", err)
 	}
 }
