@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -97,6 +98,9 @@ func TestWaitReady_SaysWhatIsMissing(t *testing.T) {
 			err := s.WaitReady(ctx)
 			mustFail(t, err, c.want)
 			mustFail(t, err, "waiting for the SVID of "+orders)
+			if notOurs := c.identity == "unix://"+others.socket; errors.Is(err, ErrNotOurs) != notOurs {
+				t.Fatalf("is ErrNotOurs: %v, want %v", !notOurs, notOurs)
+			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Fatalf("not one line: %q", err)
 			}
@@ -231,6 +235,7 @@ func TestSource_BadFederatedBundleCostsThatDomainOnly(t *testing.T) {
 		{"a malformed name", map[string][]byte{"PARTNER.test": other.cert.Raw}, nil, `"PARTNER.test"`},
 		{"two spellings", map[string][]byte{"partner.test": other.cert.Raw, "spiffe://partner.test": ca.cert.Raw}, nil, "named twice"},
 		{"S-77 ours as a federated one", map[string][]byte{"td.test": other.cert.Raw}, nil, ""},
+		{"S-77 ours as a broken one", map[string][]byte{"td.test": {1}}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := ca.good(t)

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -333,6 +334,89 @@ func TestAccept_RefusedPeerReadsWhy(t *testing.T) {
 	_, err := client.Read(make([]byte, 1))
 	if err == nil || !strings.Contains(err.Error(), "certificate required") {
 		t.Fatalf("error is %v, want the alert", err)
+	}
+}
+
+// noting notes what is done with the sockets that it accepts.
+type noting struct {
+	net.Listener
+	notes chan string
+}
+
+func (n *noting) Accept() (net.Conn, error) {
+	c, err := n.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &notingConn{c.(*net.TCPConn), n.notes}, nil
+}
+
+type notingConn struct {
+	*net.TCPConn
+	notes chan string
+}
+
+func (c *notingConn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	c.notes <- fmt.Sprintf("keep-alive %v", config.Enable)
+	return c.TCPConn.SetKeepAliveConfig(config)
+}
+
+func (c *notingConn) SetDeadline(at time.Time) error {
+	c.notes <- fmt.Sprintf("deadline %v", !at.IsZero())
+	return c.TCPConn.SetDeadline(at)
+}
+
+func (c *notingConn) CloseWrite() error {
+	c.notes <- "close write"
+	return c.TCPConn.CloseWrite()
+}
+
+func (c *notingConn) Close() error {
+	c.notes <- "close"
+	return c.TCPConn.Close()
+}
+
+func TestAccept_DoesToASocketWhatItMust(t *testing.T) {
+	good, bad := serverTLS(t), serverTLS(t)
+	bad.ClientAuth = tls.RequireAnyClientCert
+	for _, c := range []struct {
+		name   string
+		config *tls.Config
+		want   []string
+	}{
+		{"accepted: no deadline is left", good, []string{"keep-alive true", "deadline true", "deadline false"}},
+		{"refused: the alert may arrive before the reset", bad, []string{"keep-alive true", "deadline true", "close write", "close"}},
+		{"plain", nil, []string{"keep-alive true"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := make(chan string, 100)
+			l, _ := on(t, &noting{ln, notes}, Config{TLS: c.config})
+			client := dial(t, l)
+			if c.config != nil {
+				client = tls.Client(client, clientTLS("h2"))
+				client.(*tls.Conn).Handshake()
+			}
+			if c.config != bad {
+				accept(t, l)
+			} else {
+				wantEnd(t, client)
+				client.Close()
+			}
+			for _, want := range c.want {
+				select {
+				case got := <-notes:
+					if got != want {
+						t.Fatalf("did %q, want %q", got, want)
+					}
+				case <-time.After(patience):
+					t.Fatalf("never did %q", want)
+				}
+			}
+		})
 	}
 }
 
