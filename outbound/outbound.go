@@ -93,7 +93,7 @@ func (s *Server) Apply(snapshot *policy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	opened, err := s.open(wanted)
+	opened, err := s.open(wanted, snapshot)
 	if err != nil {
 		return err
 	}
@@ -115,14 +115,14 @@ func (s *Server) Apply(snapshot *policy.Snapshot) error {
 }
 
 // open opens those of the wanted ports that are not open yet: all of them or none.
-func (s *Server) open(wanted map[portKey]*policy.CallRule) (map[portKey]*port, error) {
+func (s *Server) open(wanted map[portKey]*policy.CallRule, snapshot *policy.Snapshot) (map[portKey]*port, error) {
 	opened := make(map[portKey]*port)
 	var faults []error
 	for key, call := range wanted {
 		if _, open := s.ports[key]; open {
 			continue
 		}
-		p, err := s.openPort(key)
+		p, err := s.openPort(key, snapshot.Timeouts)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: opening the local port of call %s: %w", call.Local.Pos, call.Name, err))
 			continue

@@ -108,7 +108,7 @@ type port struct {
 	loop     sync.WaitGroup
 }
 
-func (s *Server) openPort(key portKey) (*port, error) {
+func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) {
 	ln, err := listen(key)
 	if err != nil {
 		return nil, err
@@ -118,6 +118,9 @@ func (s *Server) openPort(key portKey) (*port, error) {
 	p.server = wire.NewServer(wire.ServerConfig{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
 		H2C:     true,
+		Headers: timeouts.Headers,
+		Idle:    timeouts.Idle,
+		Write:   timeouts.Write,
 		Logger:  s.config.Logger,
 	})
 	return p, nil

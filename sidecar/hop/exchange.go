@@ -128,13 +128,12 @@ func (x *Exchange) Forward(job *forward.Job) {
 	if result.Fault == forward.None {
 		return
 	}
-	reason := reasonOf(result.Fault)
 	if result.Fault >= forward.Unreachable {
 		x.logger.Warn("forwarding", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
 	}
-	x.Record.Reason = reason
+	x.Record.Reason = reasonOf(result.Fault)
 	if x.cut = result.Cut(); !x.cut {
-		x.answer(reason)
+		x.answer(x.Record.Reason)
 	}
 	if result.Fault == forward.BodyTooLarge || result.Fault == forward.BodyBroken {
 		x.Record.Verdict = policy.Deny // it was the request's own fault
@@ -159,22 +158,21 @@ func (x *Exchange) End() {
 	}
 }
 
+// reasons are what each fault is called; one without is the upstream's.
+var reasons = [...]policy.Reason{
+	forward.None:         policy.Allowed,
+	forward.ClientGone:   policy.ClientGone,
+	forward.BodyTooLarge: policy.BodyTooLarge,
+	forward.BodyBroken:   policy.BodyMalformed,
+	forward.Unreachable:  policy.UpstreamUnreachable,
+	forward.Unverified:   policy.UpstreamUnverified,
+	forward.Timeout:      policy.UpstreamTimeout,
+	forward.Broken:       policy.UpstreamFault,
+}
+
 func reasonOf(f forward.Fault) policy.Reason {
-	switch f {
-	case forward.None:
-		return policy.Allowed
-	case forward.ClientGone:
-		return policy.ClientGone
-	case forward.BodyTooLarge:
-		return policy.BodyTooLarge
-	case forward.BodyBroken:
-		return policy.BodyMalformed
-	case forward.Unreachable:
-		return policy.UpstreamUnreachable
-	case forward.Unverified:
-		return policy.UpstreamUnverified
-	case forward.Timeout:
-		return policy.UpstreamTimeout
+	if int(f) < len(reasons) {
+		return reasons[f]
 	}
 	return policy.UpstreamFault
 }
