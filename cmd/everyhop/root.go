@@ -66,7 +66,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
-		newRun(w), newCheck(w), newExplain(w), newTest(w), newSchema(w),
+		newRun(w), newReady(w), newCheck(w), newExplain(w), newTest(w), newSchema(w),
 		newDev(w), newDemo(w), newVersion(w),
 	)
 	bareUsage(root)
