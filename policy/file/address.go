@@ -46,6 +46,8 @@ func validHost(host string) bool {
 func (r *reader) https(n *yaml.Node, text string, path bool, hint string) bool {
 	u, err := url.Parse(text)
 	switch {
+	case strings.Contains(text, "@"): // not shown: it may be a secret
+		r.refuseValue(n, "the address has a user or a password", hint)
 	case strings.HasPrefix(text, "http://"):
 		r.refuseValue(n, show(text)+" is not encrypted: anyone on the way could change it", hint)
 	case err != nil || u.Scheme != "https" || u.Opaque != "" || u.User != nil || u.Fragment != "" ||

@@ -111,7 +111,7 @@ func readRoute(r *reader, n *yaml.Node) (policy.Route, bool) {
 		r.refuseValue(n, "the method is *, and there is no wildcard for methods", "list each route, as in [GET /orders, POST /orders]")
 		return policy.Route{}, false
 	case !both && strings.HasPrefix(text, "/"):
-		r.refuseValue(n, show(text)+" has no method", "write one before the path, as in GET "+text)
+		r.refuseValue(n, show(text)+" has no method", "write one before the path, as in GET "+short(text))
 		return policy.Route{}, false
 	case !both:
 		r.refuseValue(n, show(text)+" has no path", "write a method and a path, as in GET /orders/{id}")

@@ -217,7 +217,7 @@ func readOrigin(r *reader, n *yaml.Node) (string, bool) {
 		r.refuseValue(n, show(text)+" would be any site", "list each origin, as in https://shop.example.org")
 		return "", false
 	case text != strings.ToLower(text):
-		r.refuseValue(n, show(text)+" is not in lower case, as browsers send it", "write "+strings.ToLower(text))
+		r.refuseValue(n, show(text)+" is not in lower case, as browsers send it", "write "+short(strings.ToLower(text)))
 		return "", false
 	}
 	return text, r.https(n, text, false, hint)

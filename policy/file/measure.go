@@ -44,7 +44,7 @@ func (r *reader) durationOrZero(n *yaml.Node, most time.Duration) (time.Duration
 	d, err := time.ParseDuration(text)
 	switch {
 	case digits.MatchString(text):
-		r.refuseValue(n, text+" has no unit", "write "+text+"s for seconds; the units are ms, s, m, h")
+		r.refuseValue(n, short(text)+" has no unit", "write "+short(text)+"s for seconds; the units are ms, s, m, h")
 	case err != nil || !durations.MatchString(text):
 		r.refuseValue(n, show(text)+" is not a duration", "write a whole number and a unit: 500ms, 5s, 10m, 24h")
 	case d > most:
@@ -69,7 +69,7 @@ func (r *reader) rate(n *yaml.Node) policy.Rate {
 	parts := rates.FindStringSubmatch(text)
 	switch {
 	case parts == nil && digits.MatchString(text):
-		r.refuseValue(n, text+" has no unit", "write "+text+"/s; the units are /s, /m, /h")
+		r.refuseValue(n, short(text)+" has no unit", "write "+short(text)+"/s; the units are /s, /m, /h")
 		return policy.Rate{}
 	case parts == nil:
 		hint := "write a whole number from 1 and a unit: 50/s, 100/m, 10/h"
@@ -104,7 +104,7 @@ func (r *reader) size(n *yaml.Node) int64 {
 	case text == "none":
 		return noBound
 	case digits.MatchString(text):
-		r.refuseValue(n, text+" has no unit", "write "+text+"B for bytes; the units are B, KiB, MiB, GiB")
+		r.refuseValue(n, short(text)+" has no unit", "write "+short(text)+"B for bytes; the units are B, KiB, MiB, GiB")
 		return 0
 	case parts == nil:
 		r.refuseValue(n, show(text)+" is not a size", "write a whole number from 1 and a unit: 512B, 64KiB, 8MiB, 1GiB; or none")

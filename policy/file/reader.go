@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -141,6 +142,9 @@ func entries[T any](r *reader, n *yaml.Node, of string, read func(r *reader, key
 		if r.bad[key] || r.bad[value] {
 			continue
 		}
+		if _, ok := r.text(key); !ok {
+			continue
+		}
 		if one, ok := read(r, key, value); ok {
 			all = append(all, one)
 		}
@@ -198,7 +202,7 @@ func enum(options ...string) func(r *reader, n *yaml.Node) (string, bool) {
 func nearest(text string, names []string) string {
 	best, least := "", 3
 	for _, name := range names {
-		if d := distance(strings.ToLower(text), name); d < least && d < len(name) {
+		if d := distance(strings.ToLower(text), name); d < least && d < len(name) && d <= max(1, len(text)/2) {
 			best, least = name, d
 		}
 	}
@@ -238,14 +242,17 @@ func distance(a, b string) int {
 	return rows[1][len(b)]
 }
 
-// show is text from the file as it can be read in one line of a terminal.
-func show(text string) string {
+// show is text from the file in quotes, as it can be read in one line of a
+// terminal.
+func show(text string) string { return fmt.Sprintf("%q", short(text)) }
+
+// short is the beginning of text.
+func short(text string) string {
 	const most = 60
-	cut := ""
-	if runes := []rune(text); len(runes) > most {
-		text, cut = string(runes[:most]), "…"
+	if utf8.RuneCountInString(text) <= most {
+		return text
 	}
-	return fmt.Sprintf("%q", text) + cut
+	return string([]rune(text)[:most]) + "…"
 }
 
 // example is a key as it could be written.

@@ -52,7 +52,7 @@ func (r *reader) text(n *yaml.Node) (string, bool) {
 	}
 	for _, s := range surprises {
 		if s.is.MatchString(text) {
-			r.refuseValue(n, fmt.Sprintf("%s is %s to some readers of YAML, where text is meant", text, s.meaning), fmt.Sprintf("quote it: %q", text))
+			r.refuseValue(n, fmt.Sprintf("%s is %s to some readers of YAML, where text is meant", short(text), s.meaning), "quote it: "+show(text))
 			return "", false
 		}
 	}
@@ -102,7 +102,7 @@ func (r *reader) integer(n *yaml.Node) (int64, bool) {
 	}
 	i, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		r.refuseValue(n, text+" is too large", "write a number of at most 63 bits")
+		r.refuseValue(n, short(text)+" is too large", "write a number of at most 63 bits")
 	}
 	return i, err == nil
 }

@@ -187,6 +187,10 @@ var redis = regexp.MustCompile(`^rediss?://[^\s/@?#]+(/[0-9]{1,4})?$`)
 
 // shared is where buckets live that several sidecars share.
 func (r *reader) shared(n *yaml.Node) string {
+	if strings.Contains(n.Value, "@") { // not shown: it may be a secret
+		r.refuseValue(n, "the address has a user or a password", "write redis://host:6379 or rediss://host:6380, without them")
+		return ""
+	}
 	url, _ := matching(redis, "an address of a Redis", "write redis://host:6379 or rediss://host:6380, without a password")(r, n)
 	return url
 }

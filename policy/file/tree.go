@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,6 +14,9 @@ import (
 const emptyHint = "the least is service: with app: and allow:, or with calls:"
 
 // tree is the one document in text as nodes, or nil where there is a problem.
+//
+// goccy/go-yaml would tell the column of an error of syntax, too. It reads
+// [orders:read] as a map, and takes time quadratic in the number of keys.
 func (r *reader) tree(text []byte) *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	document, err := decode(decoder)
@@ -72,9 +76,9 @@ func (r *reader) structure(n *yaml.Node) bool {
 	case n.Kind == yaml.AliasNode:
 		return false // its anchor is refused
 	case n.Anchor != "":
-		r.refuse(n, "the anchor &"+n.Anchor+" names a value to be used elsewhere", "remove it and write the value out where it is used")
+		r.refuse(n, "the anchor &"+short(n.Anchor)+" names a value to be used elsewhere", "remove it and write the value out where it is used")
 	case n.Style&yaml.TaggedStyle != 0:
-		r.refuse(n, "the tag "+n.Tag+" changes how the value is read", "remove the tag")
+		r.refuse(n, "the tag "+short(n.Tag)+" changes how the value is read", "remove the tag")
 		return false
 	}
 	switch {
@@ -82,6 +86,7 @@ func (r *reader) structure(n *yaml.Node) bool {
 		return r.mapping(n)
 	case n.Kind == yaml.SequenceNode && len(n.Content) == 0:
 		r.refuse(n, "the list is empty", "list what is meant, or remove the key: empty never means any")
+	case n.Kind == yaml.ScalarNode && !r.visible(n):
 	case n.Kind == yaml.ScalarNode && isEmpty(n):
 		r.refuse(n, "the text is empty", "say what is meant, or remove the key: empty never means any")
 	}
@@ -113,6 +118,8 @@ func (r *reader) mapping(n *yaml.Node) bool {
 			r.refuse(key, "the key is not a text", `quote a text with braces or brackets, as in "GET /orders/{id}"`)
 			r.bad[n] = true // not a map whose keys could be looked up
 			continue
+		case !r.visible(key):
+			continue
 		case key.Tag == "!!merge":
 			r.refuse(key, "the merge key << takes keys from elsewhere", "write them out")
 			continue
@@ -125,13 +132,26 @@ func (r *reader) mapping(n *yaml.Node) bool {
 		}
 		seen[key.Value] = key.Line
 		if isNull(value) {
-			r.refuse(key, key.Value+": has no value", "write one, or remove the key: empty never means any")
+			r.refuse(key, short(key.Value)+": has no value", "write one, or remove the key: empty never means any")
 			r.bad[value] = true
 			continue
 		}
 		ok = r.structure(value) && ok
 	}
 	return ok
+}
+
+// visible refuses a scalar that has a character which cannot be seen: double
+// quotes can write any. In a block a line may end, and be indented.
+func (r *reader) visible(n *yaml.Node) bool {
+	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
+	for _, c := range n.Value {
+		if !unicode.IsPrint(c) && !(block && (c == '\n' || c == '\t')) {
+			r.refuse(n, fmt.Sprintf("the text has the character %U, which cannot be seen", c), "remove it")
+			return false
+		}
+	}
+	return true
 }
 
 // inBraces reports whether n is what {id} or {id:uuid} comes to where a flow

@@ -70,7 +70,7 @@ type Status struct {
 	// LastError is why what is in the file is not in use, nil where it is: a
 	// [policy.Problems], or an error of reading.
 	LastError      error
-	LastErrorSince time.Time
+	LastErrorSince time.Time // when the policy in use was first not what is in the file
 }
 
 // Open reads the policy for the first time. The error is of type
@@ -185,7 +185,10 @@ func (f *File) keep(err error) {
 	}
 	f.told = err.Error()
 	status := f.Status()
-	status.LastError, status.LastErrorSince = err, f.config.Now()
+	if status.LastError == nil {
+		status.LastErrorSince = f.config.Now()
+	}
+	status.LastError = err
 	f.status.Store(&status)
 	if f.snapshot.Load() == nil {
 		return // Open returns it
