@@ -120,6 +120,26 @@ func TestParse_TakesTenThousandGrants(t *testing.T) {
 	}
 }
 
+func TestParse_FindsTheErrorOfSyntaxInALongFile(t *testing.T) {
+	var long strings.Builder
+	for i := range 800 {
+		fmt.Fprintf(&long, "  - from: spiffe://example.org/c%d\n    to: [GET /r%d, \"GET /r%d/{id}\"]\n", i, i, i)
+	}
+	for _, c := range []struct{ before, after, want string }{
+		{head + "because: 'x\nallow:\n", "", "p:3:10: the quoted text that begins here does not end"},
+		{head + "because: [x\nallow:\n", "", "p:4:7: a comma, or the bracket that closes, is missing before this"},
+		{head + "allow:\n", "   x: y\n", "p:1604:4: this is not an entry of the list"},
+		{head + "allow:\n", "  - from: a: b\n", "p:1604:12: a colon makes a map"},
+		{head + "allow:\n", "  - {from: x, to: [y}\n", "p:1604:21: a comma, or the bracket that closes"},
+		{head + "allow:\n", "  - {from: x, to: [y]\n", "p:1604:5: this bracket is not closed"},
+	} {
+		_, err := Parse("p", []byte(c.before+long.String()+c.after))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
+}
+
 func TestParse_RelativeSocketsAreBesideThePolicy(t *testing.T) {
 	text := strings.Replace(good, "http://127.0.0.1:8080", "unix://run/app.sock", 1)
 	for name, want := range map[string]string{
