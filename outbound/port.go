@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/listener"
@@ -109,7 +106,7 @@ type port struct {
 }
 
 func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) {
-	ln, err := listen(key)
+	ln, err := listener.Bind(key.network, key.address, socketMode)
 	if err != nil {
 		return nil, err
 	}
@@ -150,43 +147,3 @@ func (p *port) stop(ctx context.Context) error {
 }
 
 const socketMode = 0o660 // the app may run as another user of our group
-
-func listen(key portKey) (net.Listener, error) {
-	if key.network != "unix" {
-		return net.Listen(key.network, key.address)
-	}
-	if err := removeStale(key.address); err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen(key.network, key.address)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(key.address, socketMode); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
-}
-
-// removeStale removes a socket that a dead process left. What answers, and what
-// is no socket, is somebody else's.
-func removeStale(path string) error {
-	stat, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if stat.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is there already and is no socket", path)
-	}
-	c, err := net.Dial("unix", path)
-	if err == nil {
-		return errors.Join(fmt.Errorf("%s is in use by another process", path), c.Close())
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(path)
-}
