@@ -315,20 +315,13 @@ func TestInbound_PolicySwapsUnderLoadMixNothing(t *testing.T) {
 			}
 		})
 	}
-	ended := make(chan struct{})
-	go func() { clients.Wait(); close(ended) }()
-	for i := 0; ; i++ {
-		select {
-		case <-ended:
-		default:
-			h.policy.Store(both[i%2])
-			continue
-		}
-		break
-	}
 	count := map[string]int{}
-	for range 400 {
+	for i := range 400 {
 		count[<-answers]++
+		h.policy.Store(both[i%2]) // while the other client's request is under way
+	}
+	clients.Wait()
+	for range 400 {
 		count[h.record().Policy]--
 	}
 	if count["first"] != 0 || count["second"] != 0 || count[""] != 0 {
