@@ -1,13 +1,16 @@
 package inbound_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -130,12 +133,27 @@ func TestInbound_PeerIsRefusedWhenItsCertificateHasExpired(t *testing.T) {
 func TestInbound_ConnectionEndsWithItsPeersCertificate(t *testing.T) {
 	h := newHouse(t, nil)
 	short := h.mint(web, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) })
-	c, err := tls.Dial("tcp", h.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{short}})
+	c, err := tls.Dial("tcp", h.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{short}})
 	must(t, err)
 	defer c.Close()
 	must(t, c.SetDeadline(time.Now().Add(patient)))
-	if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
+	client := &client{t: t, conn: c, in: bufio.NewReader(c)}
+	if got := client.do(public); got.status != 200 || !got.open {
+		t.Fatalf("%+v", got)
+	}
+	if _, err := client.in.ReadByte(); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection was left open")
+	}
+}
+
+// A refusal does not wait for a body that nobody wants.
+func TestInbound_RefusalDoesNotWaitForTheBody(t *testing.T) {
+	h := newHouse(t, nil)
+	for _, framing := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+		got := h.dial(web, "http/1.1").do(request{method: "POST", target: "/admin/a", header: []string{framing}})
+		if r := h.record(); got.status != 403 || got.open || r.Reason != "caller_undeclared" {
+			t.Errorf("%s: %+v, %+v", framing, got, r)
+		}
 	}
 }
 

@@ -517,7 +517,9 @@ func TestDo_BodyDeadlineDoesNotCutTheAnswer(t *testing.T) {
 		const stall = 150 * time.Millisecond
 		u := newUpstream(t, func(c net.Conn, _ *http.Request, _ []byte) {
 			time.Sleep(2 * stall) // the time itself is what is tested
-			io.WriteString(c, ok2)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n")
+			time.Sleep(2 * stall)
+			io.WriteString(c, "1\r\nk\r\n0\r\n\r\n")
 		})
 		h := newHop(t, protocol, u, func(j *forward.Job) { j.Body, j.Write = stall, stall })
 		for range 2 { // and not the next request's either
@@ -589,6 +591,39 @@ func TestDo_AnswerBeforeTheBodysEndIsRelayed(t *testing.T) {
 		<-h.results
 		if _, _, err := h.do(t, h.request(t, "GET", "/", nil)); err != nil { // I5
 			t.Error(err)
+		}
+	})
+}
+
+func TestDo_BothBodiesMayFlowAtOnce(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		u := newUpstream(t, func(c net.Conn, r *http.Request, _ []byte) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for one := make([]byte, 1); ; { // an echo, byte by byte
+				if _, err := r.Body.Read(one); err != nil {
+					break
+				}
+				io.WriteString(c, "1\r\n"+string(one)+"\r\n")
+			}
+			io.WriteString(c, "0\r\n\r\n")
+		})
+		h := newHop(t, protocol, u, nil)
+		body, says := io.Pipe()
+		answer, err := h.client.Do(h.request(t, "POST", "/", body, "X-Early: 1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		for _, want := range []byte("echo") {
+			says.Write([]byte{want})
+			got := make([]byte, 1)
+			if _, err := io.ReadFull(answer.Body, got); err != nil || got[0] != want {
+				t.Fatal(string(got), err)
+			}
+		}
+		says.Close()
+		if rest, err := io.ReadAll(answer.Body); len(rest) != 0 || err != nil {
+			t.Error(string(rest), err)
 		}
 	})
 }
