@@ -1,5 +1,5 @@
 # Every target is one command you could type yourself.
-.PHONY: all build demo test race lint fuzz bench measure ci
+.PHONY: all build demo test race lint fuzz bench bench-peers microbench measure ci
 
 all: build test
 
@@ -21,7 +21,10 @@ lint:
 fuzz: ## ten seconds of each fuzzer
 	bash test/fuzz.sh 10s
 
-bench: ## the evaluator: ns and allocations for each decision, cost of compiling
+bench bench-peers: ## beside nginx, HAProxy, Envoy and ghostunnel: a quiet machine, 20 minutes
+	go run ./test/bench
+
+microbench: ## the evaluator: ns and allocations for each decision, cost of compiling
 	go test -run '^$$' -bench . -benchmem ./policy/...
 
 measure: ## the numbers in the README: size, idle memory, time to the first request
