@@ -102,17 +102,24 @@ func (b *requestBody) finish(n int, err error) {
 }
 
 // end stops all reading, also of the transport's goroutine that is in the middle
-// of it, before the server takes the connection back.
+// of it, before the server takes the connection back. On HTTP/1 the server would
+// then wait for the rest of the body, for as long as the client likes: so it is
+// closed here, where a deadline holds.
 func (b *requestBody) end() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended {
+	if !b.abandon() {
 		return
 	}
+	_ = b.rc.SetReadDeadline(time.Now().Add(drainTime))
+	_ = b.r.Body.Close() // reads on until then, so that a client that is done keeps its connection
+}
+
+// abandon ends the reading, and is true where the server would go on with it.
+func (b *requestBody) abandon() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	unread := !b.ended && !b.eof && b.r.ContentLength != 0 && b.r.ProtoMajor == 1
 	b.ended = true
-	if b.r.ContentLength != 0 && !b.eof && b.r.ProtoMajor == 1 {
-		_ = b.rc.SetReadDeadline(time.Now().Add(drainTime))
-	}
+	return unread
 }
 
 // whole reports whether the client's body was read to its end, or there is none.

@@ -198,7 +198,7 @@ func copyAnswer(w http.ResponseWriter, r *http.Request, answer *http.Response, j
 		}
 	}
 	out := &answerWriter{w: w, rc: rc, stall: job.Write, second: r.ProtoMajor == 2}
-	defer out.last()
+	defer out.arm() // for what the server still writes when we have returned
 	w.WriteHeader(answer.StatusCode)
 	result := Result{Status: answer.StatusCode}
 	if answer.ContentLength < 0 {
@@ -208,8 +208,14 @@ func copyAnswer(w http.ResponseWriter, r *http.Request, answer *http.Response, j
 		}
 	}
 	result.BytesOut, result.Fault, result.Err = copyBody(out, r, answer)
-	if result.Fault == None && wantsTrailers(r.Header) {
+	if result.Fault != None {
+		return result
+	}
+	if wantsTrailers(r.Header) {
 		copyTrailers(w.Header(), answer)
+	}
+	if !body.whole() && r.ProtoMajor == 1 {
+		_ = out.flush() // the answer need not wait until the rest of the request is given up
 	}
 	return result
 }
@@ -263,9 +269,6 @@ func (a *answerWriter) flush() error {
 	defer a.disarm()
 	return a.rc.Flush()
 }
-
-// last arms the deadline for what the server still writes when we have returned.
-func (a *answerWriter) last() { a.arm() }
 
 func (a *answerWriter) arm() {
 	if a.stall > 0 {

@@ -595,6 +595,22 @@ func TestDo_AnswerBeforeTheBodysEndIsRelayed(t *testing.T) {
 	})
 }
 
+func TestDo_ConnectionWhoseBodyWasNotReadIsClosed(t *testing.T) {
+	u := newUpstream(t, says("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"))
+	h := newHop(t, "h1", u, nil)
+	c, err := net.Dial("tcp", h.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second)) // longer than anything takes that is no fault
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nX-Early: 1\r\nContent-Length: 10\r\n\r\nhalf")
+	all, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 413 ") || !strings.Contains(string(all), "Connection: close\r\n") {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
 func TestDo_BothBodiesMayFlowAtOnce(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		u := newUpstream(t, func(c net.Conn, r *http.Request, _ []byte) {

@@ -110,15 +110,11 @@ func (t *Transport) enter() *generation {
 	if g := t.current; g != nil && t.config.MaxAge > 0 && now.Sub(g.born) >= t.config.MaxAge {
 		t.retire()
 	}
-	g := t.current
-	if g == nil {
-		g = &generation{http: newTransport(&t.config), born: now, retired: t.closed}
-		if !t.closed {
-			t.current = g
-		}
+	if t.current == nil {
+		t.current = &generation{http: newTransport(&t.config), born: now, retired: t.closed}
 	}
-	g.under++
-	return g
+	t.current.under++
+	return t.current
 }
 
 func (t *Transport) leave(g *generation) {
