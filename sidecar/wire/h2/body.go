@@ -1,0 +1,164 @@
+package h2
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// inbox is what has come of a message: its body, as far as nobody read it yet, and
+// for a client its head. The connection's reader fills it, and one goroutine takes
+// from it. The stream's window bounds it.
+type inbox struct {
+	wake chan struct{} // has one element when there may be something new
+
+	mu       sync.Mutex
+	buf      []byte // buf[at:] waits; what is behind its length is the filler's alone
+	at       int
+	err      error // after buf: io.EOF at the end of the message, else why it broke
+	shut     bool  // nobody reads any more
+	deadline time.Time
+	trailer  http.Header // when err is io.EOF
+
+	head  *http.Response // of a client's stream
+	infos []information
+}
+
+const maxGrowth = 256 << 10 // beyond it a buffer grows by what it needs
+
+// information is one 1xx head.
+type information struct {
+	status int
+	header http.Header
+}
+
+func (b *inbox) init() { b.wake = make(chan struct{}, 1) }
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fill takes the next n bytes of from. It reports false if nobody will read them;
+// then they were skipped.
+func (b *inbox) fill(from io.Reader, n int) (kept bool, err error) {
+	into := b.room(n)
+	if into == nil {
+		_, err := io.CopyN(io.Discard, from, int64(n))
+		return false, err
+	}
+	// Not under the lock: this may take as long as the peer likes.
+	_, err = io.ReadFull(from, into)
+	b.mu.Lock()
+	if kept = err == nil && !b.shut; kept {
+		b.buf = b.buf[:len(b.buf)+n]
+	}
+	b.mu.Unlock()
+	b.signal()
+	return kept, err
+}
+
+// room is where n bytes can be put: behind what waits. Only the filler changes
+// where that is.
+func (b *inbox) room(n int) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut {
+		return nil
+	}
+	if b.at > 0 && (b.at == len(b.buf) || len(b.buf)+n > cap(b.buf)) {
+		b.buf, b.at = b.buf[:copy(b.buf, b.buf[b.at:])], 0
+	}
+	if need := len(b.buf) + n; need > cap(b.buf) {
+		grown := make([]byte, len(b.buf), max(need, min(2*cap(b.buf), maxGrowth)))
+		copy(grown, b.buf)
+		b.buf = grown
+	}
+	return b.buf[len(b.buf) : len(b.buf)+n]
+}
+
+// finish says that nothing more comes, and why. The first reason stays.
+func (b *inbox) finish(err error, trailer http.Header) {
+	b.mu.Lock()
+	if b.err == nil {
+		b.err, b.trailer = err, trailer
+	}
+	b.mu.Unlock()
+	b.signal()
+}
+
+// shutdown says that nobody reads any more, and returns how many bytes waited.
+func (b *inbox) shutdown() (waited int) {
+	b.mu.Lock()
+	waited = len(b.buf) - b.at
+	b.shut, b.buf, b.at = true, nil, 0
+	b.mu.Unlock()
+	b.signal()
+	return waited
+}
+
+func (b *inbox) setDeadline(t time.Time) {
+	b.mu.Lock()
+	b.deadline = t
+	b.mu.Unlock()
+	b.signal()
+}
+
+// read is [io.Reader], until the done channel closes. At the end it returns io.EOF.
+func (b *inbox) read(ctx context.Context, p []byte) (int, error) {
+	for {
+		b.mu.Lock()
+		switch {
+		case b.shut:
+			b.mu.Unlock()
+			return 0, errBodyShut
+		case b.at < len(b.buf):
+			n := copy(p, b.buf[b.at:])
+			b.at += n
+			b.mu.Unlock()
+			return n, nil
+		case b.err != nil:
+			defer b.mu.Unlock()
+			return 0, b.err
+		}
+		deadline := b.deadline
+		b.mu.Unlock()
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if err := wait(ctx, b.wake, deadline); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// wait waits for the channel, for the context's end, or for the deadline.
+func wait(ctx context.Context, wake <-chan struct{}, deadline time.Time) error {
+	if deadline.IsZero() {
+		select {
+		case <-wake:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	left := time.Until(deadline) // of the real clock, as every deadline of a connection
+	if left <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}

@@ -1,0 +1,19 @@
+package h2
+
+// budget is what a peer may spend on frames that carry nothing: pings, settings,
+// empty DATA, tiny window updates, priorities, unknown types, resets. Useful
+// frames earn it, and so does time; when it is spent, the connection ends with
+// ENHANCE_YOUR_CALM.
+type budget struct {
+	left, most int
+}
+
+func newBudget(most int) budget { return budget{most, most} }
+
+// spend reports whether there was any left.
+func (b *budget) spend() bool {
+	b.left--
+	return b.left >= 0
+}
+
+func (b *budget) earn(n int) { b.left = min(b.left+n, b.most) }
