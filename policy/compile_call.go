@@ -24,9 +24,13 @@ func (c *compiler) compileCall(call *Call, index int) *CallRule {
 			Name: call.Name, Pos: call.Pos, Index: index, Timeout: call.Timeout,
 			BodyMax: -1, to: call.Allow, conditions: conditions{ofCalls: true},
 		},
-		As: call.As, At: call.At, Local: call.Local, index: newIndex(),
+		As: call.As, At: call.At, Local: call.Local, TCP: call.TCP, index: newIndex(),
 	}
-	if len(call.Allow) == 0 && !call.TCP {
+	if call.TCP {
+		c.tcpCall(call, rule)
+		return rule
+	}
+	if len(call.Allow) == 0 {
 		c.problem(call.Pos, "call "+call.Name+" allows no route", "write allow: [METHOD /path]")
 	}
 	seen := unique{}

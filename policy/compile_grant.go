@@ -47,6 +47,7 @@ func (c *compiler) compileGrant(g *Grant, index int) *Rule {
 	}
 	c.checkCallers(g)
 	c.checkGrantRoutes(g)
+	c.bytesOnly(g)
 	rule.conditions = conditions{hosts: texts(g.Host), query: c.query(g), body: g.Body != nil}
 	if g.Until != nil {
 		rule.conditions.until = g.Until.Time

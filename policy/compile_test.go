@@ -36,8 +36,7 @@ p.yaml:7:70: * is a target of OPTIONS only (write GET /** for every path)`},
 		{"tcp route of an http app", header + "  - {name: a, from: spiffe://td.test/web, to: tcp}\n",
 			`p.yaml:5:47: to: tcp is for a tcp:// app, and app: is HTTP (write METHOD /path)`},
 		{"http route of a tcp app", strings.Replace(header, "http://", "tcp://", 1) + "  - {name: a, from: spiffe://td.test/web, to: GET /a}\n",
-			`p.yaml:2:6: a tcp:// app is not supported yet (only http:// and unix:// apps can be called)
-p.yaml:5:47: the app is tcp:// and has no HTTP routes (write to: tcp)`},
+			`p.yaml:5:47: the app is tcp:// and has no HTTP routes (write to: tcp)`},
 		{"calls", `service: spiffe://td.test/app
 app: http://127.0.0.1:8080
 allow: [{from: spiffe://td.test/web, to: GET /a}]
@@ -97,7 +96,7 @@ func TestCompile_RefusesWhatHasNoMeaningYet(t *testing.T) {
 		{call(strings.Replace(plain, `local: "127.0.0.1:9001", `, ``, 1)), "a call without local: is not supported yet"},
 		{call(`at: "https://a.test", local: "127.0.0.1:9001", allow: [GET /a]`), "a call without as: is not supported yet"},
 		{call(`at: "https://a.test", local: "127.0.0.1:9001", allow: [GET /a]`), "at: https://a.test is not supported yet"},
-		{call(`as: spiffe://td.test/a, at: "a.test:1", local: "127.0.0.1:9001", tcp: true`), "a tcp call is not supported yet"},
+		{call(`as: spiffe://td.test/a, at: ["a.test:1", "b.test:1"], local: "127.0.0.1:9001", tcp: true`), "a list of endpoints is not supported yet"},
 	} {
 		_, err := policy.Compile(parse(t, c.text), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

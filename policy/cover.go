@@ -29,6 +29,10 @@ type coverSearch struct {
 }
 
 func (c *coverSearch) find(to *Route) {
+	if to.TCP {
+		c.arrive(c.index.tcp)
+		return
+	}
 	m := c.index.methods[to.Method]
 	switch {
 	case m == nil:

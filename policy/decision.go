@@ -20,6 +20,7 @@ type Request struct {
 	ContentType string      // the media type field as received
 	Body        bool        // the request carries a body
 	Upgrade     string      // the protocol that Upgrade asks for, lower case
+	TCP         bool        // a connection of bytes: besides it only Caller is there
 }
 
 // Decision is what the policy says of one request, and by which rule.
@@ -28,12 +29,12 @@ type Decision struct {
 	Verdict Verdict
 	Reason  Reason
 	// Path is the canonical path: what was matched, and exactly what is to be
-	// forwarded. Empty where the target had no such form.
+	// forwarded. Empty where the target had no such form, and of tcp.
 	Path string
 	// Grant is the rule that decided: it allows, or is the nearest one whose
 	// route and caller matched. Nil where there is none.
 	Grant *Rule
-	// Route is the template that matched, empty where none did.
+	// Route is the template that matched, tcp for bytes, empty where none did.
 	Route string
 	// Shadow is the shadow grant that would have decided if it were none. Nil
 	// where there is none. It changes nothing else, and is here to be counted.

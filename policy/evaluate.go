@@ -43,12 +43,15 @@ func denyOnPanic(d *Decision) {
 
 // decide is the evaluator: target, route and caller, conditions.
 func (x *index) decide(caller string, now time.Time, r *Request, trace *Trace) Decision {
-	if !match.Method(r.Method) {
-		return trace.deny(MethodMalformed, r.Method)
-	}
-	path, reason := target(r)
-	if reason != Allowed {
-		return trace.deny(reason, r.Path)
+	path := ""
+	if !r.TCP {
+		if !match.Method(r.Method) {
+			return trace.deny(MethodMalformed, r.Method)
+		}
+		var reason Reason
+		if path, reason = target(r); reason != Allowed {
+			return trace.deny(reason, r.Path)
+		}
 	}
 	s := search{index: x, caller: caller, now: now, request: r, trace: trace, before: trace.length(),
 		declared: none, allowed: none, shadow: none, nearest: none}

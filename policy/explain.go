@@ -24,7 +24,7 @@ func Explain(s *Snapshot, now time.Time, r *Request) Explanation {
 	e := Explanation{Decision: s.Decide(now, r, &trace)}
 	e.Steps = trace.Steps
 	// Without a canonical path no grant was asked.
-	if e.Decision.Verdict == Allow || e.Decision.Path == "" {
+	if e.Decision.Verdict == Allow || e.Decision.Path == "" && !r.TCP {
 		return e
 	}
 	best := -1
@@ -43,11 +43,22 @@ func Explain(s *Snapshot, now time.Time, r *Request) Explanation {
 	return e
 }
 
+// otherKind is farther than any path from any other.
+const otherKind = 1 << 20
+
 // distance is how far a request is from one route of a grant. A caller with a
 // wrong path is farther than a path with a wrong caller: who asks for an
 // explanation knows what they wanted, and wonders why they may not.
 func distance(rule *Rule, to *Route, path string, now time.Time, r *Request) int {
-	far := 4*pathDistance(to.Path, path) + len(rule.conditions.missing(now, *r))
+	far := 0
+	switch {
+	case to.TCP != r.TCP:
+		far = otherKind
+	case r.TCP:
+		far = len(rule.conditions.missing(now, *r))
+	default:
+		far = 4*pathDistance(to.Path, path) + len(rule.conditions.missing(now, *r))
+	}
 	if to.Method != r.Method {
 		far += 3
 	}
@@ -70,8 +81,11 @@ func (g *Rule) callerNamed(r *Request) bool {
 func missing(rule *Rule, to *Route, path string, now time.Time, r *Request) []string {
 	var list []string
 	switch {
+	case to.TCP != r.TCP:
+		list = append(list, "to: names "+to.String()+", not "+r.asks(path))
+	case r.TCP:
 	case pathDistance(to.Path, path) > 0:
-		list = append(list, "to: "+to.String()+" does not match "+r.Method+" "+path)
+		list = append(list, "to: "+to.String()+" does not match "+r.asks(path))
 	case to.Method != r.Method:
 		list = append(list, "to: names "+to.String()+", not "+r.Method)
 	}
@@ -81,6 +95,9 @@ func missing(rule *Rule, to *Route, path string, now time.Time, r *Request) []st
 			names[i] = caller.Pattern.String()
 		}
 		list = append(list, "from: does not name "+r.Caller.String()+"; it names "+some(names))
+	}
+	if to.TCP != r.TCP { // the conditions are of the other kind, too
+		return list
 	}
 	return append(list, rule.conditions.missing(now, *r)...)
 }

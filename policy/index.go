@@ -12,6 +12,7 @@ import (
 // by their place in the file, so that the first one to allow is the least.
 type index struct {
 	methods map[string]*methodIndex
+	tcp     *terminal      // bytes
 	routes  []indexedRoute // in file order
 }
 
@@ -109,6 +110,9 @@ func (x *index) add(rule *Rule, to *Route, keys []string) {
 }
 
 func (x *index) terminalOf(to *Route) *terminal {
+	if to.TCP {
+		return orNew(&x.tcp)
+	}
 	m := x.methods[to.Method]
 	if m == nil {
 		m = &methodIndex{}

@@ -46,11 +46,9 @@ func (c *compiler) refuseLater() {
 
 func (c *compiler) laterApp(app *App) {
 	switch app.Kind {
-	case AppHTTP:
+	case AppHTTP, AppTCP:
 	case AppH2C:
 		c.later(app.Pos, "an h2c:// app", "write http:// if the app also speaks HTTP/1.1")
-	case AppTCP:
-		c.later(app.Pos, "a tcp:// app", "only http:// and unix:// apps can be called")
 	default:
 		c.problem(app.Pos, "app: has no kind", "write http://127.0.0.1:PORT")
 	}
@@ -109,10 +107,7 @@ func (c *compiler) laterInputs(g *Grant) {
 }
 
 func (c *compiler) laterCall(call *Call) {
-	switch {
-	case call.TCP:
-		c.later(call.Pos, "a tcp call", "only HTTP calls can be made")
-	case call.As.IsZero():
+	if call.As.IsZero() {
 		c.later(call.Pos, "a call without as:", "write the SPIFFE ID of who must answer")
 	}
 	if call.Local == nil {
@@ -126,7 +121,7 @@ func (c *compiler) laterCall(call *Call) {
 	}
 	for _, r := range call.Allow {
 		if r.TCP {
-			c.later(r.Pos, "a tcp call", "write METHOD /path")
+			c.problem(r.Pos, "tcp is no route of a call", "write METHOD /path, or tcp: true beside at: instead of allow:")
 		}
 	}
 	c.laterEndpoints(call)

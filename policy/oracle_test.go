@@ -19,7 +19,7 @@ import (
 type oracleGrant struct {
 	name   string
 	from   []string
-	to     []string // METHOD TEMPLATE
+	to     []string // METHOD TEMPLATE, or tcp
 	until  time.Time
 	host   []string
 	query  []string // a name that ends with + may be repeated
@@ -43,11 +43,12 @@ func (p oraclePolicy) answer(now time.Time, r *policy.Request) string {
 			return "caller_banned"
 		}
 	}
-	if !regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$").MatchString(r.Method) {
+	if !r.TCP && !regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$").MatchString(r.Method) {
 		return "method_malformed"
 	}
 	path := r.Path
 	switch {
+	case r.TCP:
 	case len(r.Path) > 8192 || len(r.Query) > 8192:
 		return "target_too_long"
 	case r.Method == "OPTIONS" && r.Path == "*":
@@ -63,7 +64,10 @@ func (p oraclePolicy) answer(now time.Time, r *policy.Request) string {
 	for _, g := range p.grants {
 		for _, to := range g.to {
 			method, template, _ := strings.Cut(to, " ")
-			if method != r.Method || !oraclePath(template, path) {
+			if to == "tcp" {
+				template = to
+			}
+			if (to == "tcp") != r.TCP || !r.TCP && (method != r.Method || !oraclePath(template, path)) {
 				continue
 			}
 			if route == "" && !g.shadow {

@@ -168,6 +168,11 @@ func (p oraclePolicy) spec(t testing.TB) *policy.Spec {
 			grant.From = append(grant.From, policy.Caller{Pos: grant.Pos, Pattern: caller})
 		}
 		for _, text := range g.to {
+			if text == "tcp" {
+				spec.App.Kind = policy.AppTCP
+				grant.To = append(grant.To, policy.Route{Pos: grant.Pos, TCP: true})
+				continue
+			}
 			method, template, _ := strings.Cut(text, " ")
 			path, err := match.ParsePath(template, types)
 			check(t, err)

@@ -24,6 +24,10 @@ type search struct {
 
 // find looks at every route whose method and path match.
 func (s *search) find(path string) {
+	if s.request.TCP {
+		s.arrive(s.index.tcp)
+		return
+	}
 	m := s.index.methods[s.request.Method]
 	switch {
 	case m == nil:
@@ -103,7 +107,7 @@ func (s *search) decision(path string) Decision {
 		d.Reason = RouteUndeclared
 	}
 	if decides != none {
-		d.Route = s.index.routes[decides].to.Path.String()
+		d.Route = s.index.routes[decides].to.template()
 	}
 	if s.allowed != none || s.nearest != none {
 		d.Grant = s.index.routes[decides].rule

@@ -27,6 +27,7 @@ type CallRule struct {
 	As    spiffeid.ID // who must answer
 	At    []Endpoint
 	Local *Local
+	TCP   bool // bytes: only [Request].TCP asks for it
 
 	index *index // nil: never compiled
 }

@@ -152,9 +152,17 @@ type Route struct {
 // String is the route as written: its method and template.
 func (r Route) String() string {
 	if r.TCP {
-		return "tcp"
+		return tcpRoute
 	}
 	return r.Method + " " + r.Path.String()
+}
+
+// template is the route without its method.
+func (r Route) template() string {
+	if r.TCP {
+		return tcpRoute
+	}
+	return r.Path.String()
 }
 
 // Grant is one entry of allow: a conjunction that lets a request pass.
@@ -296,6 +304,7 @@ type Test struct {
 	User   map[string]any // nil: no user
 	Method string
 	Target string // origin-form, with its query
+	TCP    bool   // do: tcp, which has neither method nor target
 	Expect Reason // Allowed, or the reason of the denial
 }
 

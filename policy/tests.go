@@ -26,7 +26,7 @@ func RunTests(s *Snapshot, now time.Time) []TestResult {
 		d := s.Decide(now, t.request(), nil)
 		results = append(results, TestResult{
 			Pos:   t.Pos,
-			Asked: t.Method + " " + t.Target + " as " + t.As.String(),
+			Asked: t.request().asks(t.Target) + " as " + t.As.String(),
 			Want:  t.Expect,
 			Got:   d.Reason,
 			OK:    d.Reason == t.Expect && (d.Verdict == Allow) == (t.Expect == Allowed),
@@ -37,5 +37,5 @@ func RunTests(s *Snapshot, now time.Time) []TestResult {
 
 func (t *Test) request() *Request {
 	path, query, _ := strings.Cut(t.Target, "?")
-	return &Request{Caller: t.As, Method: t.Method, Path: path, Query: query}
+	return &Request{Caller: t.As, Method: t.Method, Path: path, Query: query, TCP: t.TCP}
 }

@@ -85,13 +85,20 @@ func (t *Trace) found(d Decision, s *search) {
 		own = slices.DeleteFunc(own, func(step Step) bool { return step.Grant.Index > d.Grant.Index })
 		t.Steps = t.Steps[:s.before+len(own)]
 	}
-	asked := s.request.Method + " " + d.Path
 	switch d.Reason {
 	case RouteUndeclared:
-		t.Steps = append(t.Steps, Step{What: "to: nothing names " + asked})
+		t.Steps = append(t.Steps, Step{What: "to: nothing names " + s.request.asks(d.Path)})
 	case CallerUndeclared:
-		t.Steps = append(t.Steps, Step{What: "from: no grant on " + s.request.Method + " " + d.Route + " names " + s.caller})
+		t.Steps = append(t.Steps, Step{What: "from: no grant on " + s.request.asks(d.Route) + " names " + s.caller})
 	}
+}
+
+// asks is what is asked for, as a route is written.
+func (r *Request) asks(path string) string {
+	if r.TCP {
+		return tcpRoute
+	}
+	return r.Method + " " + path
 }
 
 // stage is the place in conditions.judge of the condition that why speaks of.

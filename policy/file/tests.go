@@ -15,7 +15,7 @@ var testTable = table[policy.Test]{
 	fields: []field[policy.Test]{
 		{"as", func(r *reader, n *yaml.Node, t *policy.Test) { t.As = r.workload(n) }},
 		{"user", func(r *reader, n *yaml.Node, t *policy.Test) { t.User = r.claims(n) }},
-		{"do", func(r *reader, n *yaml.Node, t *policy.Test) { t.Method, t.Target = r.request(n) }},
+		{"do", func(r *reader, n *yaml.Node, t *policy.Test) { r.request(n, t) }},
 		{"expect", func(r *reader, n *yaml.Node, t *policy.Test) { t.Expect = r.outcome(n) }},
 	},
 }
@@ -39,23 +39,27 @@ func (r *reader) claims(n *yaml.Node) map[string]any {
 	return claims
 }
 
-// request is a method and a target. The target may be anything that a client can
-// send: that a bad one is refused is a thing to test.
-func (r *reader) request(n *yaml.Node) (method, target string) {
+// request is a method and a target, or tcp. The target may be anything that a
+// client can send: that a bad one is refused is a thing to test.
+func (r *reader) request(n *yaml.Node, t *policy.Test) {
 	text, ok := r.raw(n)
 	if !ok {
-		return "", ""
+		return
+	}
+	if text == "tcp" {
+		t.TCP = true
+		return
 	}
 	method, target, both := strings.Cut(text, " ")
 	switch {
 	case !both || target == "":
-		r.refuseValue(n, show(text)+" is not a request", "write a method and a target, as in GET /orders/7?expand=items")
+		r.refuseValue(n, show(text)+" is not a request", "write a method and a target, as in GET /orders/7?expand=items, or tcp")
 	case match.ParseMethod(method) != nil:
 		r.refuseError(n, match.ParseMethod(method))
 	case target[0] != '/' && target != "*":
 		r.refuseValue(n, "target "+show(target)+" does not begin with a slash", "write it as in GET /orders/7")
 	}
-	return method, target
+	t.Method, t.Target = method, target
 }
 
 func (r *reader) outcome(n *yaml.Node) policy.Reason {
