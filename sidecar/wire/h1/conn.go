@@ -147,7 +147,7 @@ func (c *serverConn) answer(x *exchange, flaw wire.Flaw) bool {
 		return false
 	}
 	whole := x.body.end()
-	if !fine || x.end() != nil {
+	if !fine || c.ctx.Err() != nil || x.end() != nil {
 		return false
 	}
 	if !whole && !x.closing {
