@@ -1,3 +1,5 @@
+//go:build linux
+
 package spire
 
 import (
@@ -169,16 +171,24 @@ func (d *domain) tryAdmin(in string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// register gives name to the processes of a user, or changes what they are given:
-// the bundles of which other trust domains. The agent knows it a moment later.
-func (d *domain) register(name string, user uint32, federatesWith ...string) {
+// entry is a name for the processes of a user.
+type entry struct {
+	name          string
+	user          uint32
+	ttl           time.Duration // of its SVIDs; the server's own if zero
+	federatesWith string        // the other trust domain whose bundle it gets, or none
+}
+
+// register makes an entry, or changes what it says. The agent knows it a moment later.
+func (d *domain) register(e entry) {
 	d.t.Helper()
-	args := []string{"-entryID", name, "-spiffeID", d.id(name), "-parentID", d.id("agent"), "-selector", fmt.Sprintf("unix:uid:%d", user)}
-	for _, other := range federatesWith {
-		args = append(args, "-federatesWith", "spiffe://"+other)
+	args := []string{"-entryID", e.name, "-spiffeID", d.id(e.name), "-parentID", d.id("agent"),
+		"-selector", fmt.Sprintf("unix:uid:%d", e.user), "-x509SVIDTTL", fmt.Sprintf("%.0f", e.ttl.Seconds())}
+	if e.federatesWith != "" {
+		args = append(args, "-federatesWith", "spiffe://"+e.federatesWith)
 	}
 	verb := "create"
-	if _, err := d.tryAdmin("", "entry", "show", "-entryID", name); err == nil {
+	if strings.Contains(d.admin("entry", "show"), d.id(e.name)+"\n") {
 		verb = "update"
 	}
 	d.admin(append([]string{"entry", verb}, args...)...)

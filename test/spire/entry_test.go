@@ -1,3 +1,5 @@
+//go:build linux
+
 package spire
 
 import (
@@ -7,44 +9,68 @@ import (
 	"time"
 )
 
-func TestEntry_WithoutItTheSidecarStopsAndWithItGoesOn(t *testing.T) {
+func TestEntry_ACallerWithoutItStopsAndGoesOnWithIt(t *testing.T) {
+	begin(t)
+	d := newDomain(t, "example.org", ttls{svid: time.Hour})
+	web, _ := d.pair()
+	l := d.load(web)
+	await(t, "a request to pass", func() bool { _, ok := l.firstPassed(time.Time{}); return ok })
+
+	d.loseEntry(web, webEntry)
+	stopped := time.Now()
+	elapsed(t, time.Second)
+	registered := time.Now()
+	d.register(webEntry)
+	web.awaitReady()
+	t.Logf("ready %s after the entry is back, most of it SPIRE's", since(registered))
+	await(t, "a request to pass again", func() bool { _, ok := l.firstPassed(registered); return ok })
+	for _, a := range l.stop() {
+		if a.fault == "" && a.began.After(stopped) && a.began.Before(registered) {
+			t.Errorf("a request passed %v after web was not ready, with no entry", a.began.Sub(stopped))
+		}
+	}
+}
+
+func TestEntry_ACalledServiceWithoutItStopsAndGoesOnWithIt(t *testing.T) {
 	begin(t)
 	d := newDomain(t, "example.org", ttls{svid: time.Hour})
 	web, orders := d.pair()
-	app := web.caller("orders")
-	passes := func() bool {
-		status, _, err := get(app, "/orders/7")
-		return err == nil && status == http.StatusOK
+	thirdEntry := entry{name: "third", user: thirdUser}
+	d.register(thirdEntry)
+	third := d.web(thirdEntry, map[string]*sidecar{d.id("orders"): orders})
+	third.awaitReady()
+	if status, body, err := get(web.caller("orders"), "/orders/7"); err != nil || status != http.StatusOK {
+		t.Fatalf("the hop: %d %q, %v", status, body, err)
 	}
-	for _, c := range []struct {
-		name string
-		user uint32
-		*sidecar
-	}{{"web", webUser, web}, {"orders", ordUser, orders}} {
-		if !passes() {
-			t.Fatalf("%s: the hop fails while there are both entries", c.name)
-		}
-		deleted := time.Now()
-		d.unregister(c.name)
-		says := c.awaitUnready()
-		t.Logf("%s: not ready %s after its entry is deleted", c.name, since(deleted))
-		if !strings.Contains(says, "no identity issued") {
-			t.Errorf("%s without its entry: %q", c.name, says)
-		}
-		// The hop has connections from before: they must not help.
-		for range 20 {
-			if passes() {
-				t.Errorf("a request passes although %s has no entry", c.name)
-				break
-			}
-		}
-		if got := c.identity(); got.Serial != "" {
-			t.Errorf("%s without its entry still holds %+v", c.name, got)
-		}
-		d.register(c.name, c.user)
-		registered := time.Now()
-		c.awaitReady()
-		t.Logf("%s: ready %s after its entry is back, most of it SPIRE's", c.name, since(registered))
-		await(t, "a request to pass again", passes)
+
+	d.loseEntry(orders, ordersEntry)
+	if status, body, err := get(third.caller("orders"), "/orders/7"); err != nil || status < 500 {
+		t.Errorf("a caller without a connection yet: %d %q, %v", status, body, err)
+	}
+	status, _, err := get(web.caller("orders"), "/orders/7")
+	owed(t, "an open connection does not outlive the called service's own identity", err != nil || status >= 500)
+
+	registered := time.Now()
+	d.register(ordersEntry)
+	orders.awaitReady()
+	t.Logf("ready %s after the entry is back, most of it SPIRE's", since(registered))
+	await(t, "the caller without a connection yet to be answered", func() bool {
+		status, _, err := get(third.caller("orders"), "/orders/7")
+		return err == nil && status == http.StatusForbidden // it proves who it is, and the policy does not name it
+	})
+}
+
+// loseEntry takes the entry of a sidecar, and holds that it stops using its SVID.
+func (d *domain) loseEntry(s *sidecar, e entry) {
+	d.t.Helper()
+	deleted := time.Now()
+	d.unregister(e.name)
+	says := s.awaitUnready()
+	d.t.Logf("not ready %s after the entry is deleted", since(deleted))
+	if !strings.Contains(says, "no identity issued") {
+		d.t.Errorf("%s without its entry: %q", s.name, says)
+	}
+	if got := s.identity(); got.Serial != "" {
+		d.t.Errorf("%s without its entry still holds %+v", s.name, got)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package spire
 
 import (
@@ -11,38 +13,54 @@ func TestFederation_ACallerOfAnotherDomainPassesOnlyWhereItsBundleIs(t *testing.
 	begin(t)
 	ours, theirs := newDomain(t, "ours.test", ttls{svid: time.Hour}), newDomain(t, "theirs.test", ttls{svid: time.Hour})
 	federate(ours, theirs)
-	ours.register("orders", ordUser, theirs.name)
-	ours.register("closed", otherOrd)
-	theirs.register("web", webUser, ours.name)
-	theirs.register("guest", nobody, ours.name)
-
-	orders := ours.orders("orders", ordUser, theirs.id("web"))
-	closed := ours.orders("closed", otherOrd, theirs.id("web"))
-	orders.awaitReady()
-	closed.awaitReady()
-	calls := map[string]*sidecar{ours.id("orders"): orders, ours.id("closed"): closed}
-	web := theirs.web("web", webUser, calls)
-	guest := theirs.web("guest", nobody, calls)
-	web.awaitReady()
-	guest.awaitReady()
-	ask := func(s *sidecar, call string) (int, string, error) { return get(s.caller(call), "/orders/7") }
-
-	status, body, err := ask(web, "orders")
-	if want := "/orders/7 for " + theirs.id("web"); err != nil || status != http.StatusOK || body != want {
-		t.Errorf("a federated caller that the policy names: %d %q, %v", status, body, err)
+	var (
+		open   = entry{name: "orders", user: ordersUser, federatesWith: theirs.name}
+		closed = entry{name: "closed", user: thirdUser}
+		named  = entry{name: "web", user: webUser, federatesWith: ours.name}
+		guest  = entry{name: "guest", user: thirdUser, federatesWith: ours.name}
+	)
+	called, callers := make(map[string]*sidecar), make(map[string]*sidecar)
+	for _, e := range []entry{open, closed} {
+		ours.register(e)
+		s := ours.orders(e, theirs.id("web"))
+		s.awaitReady()
+		called[ours.id(e.name)] = s
 	}
-	if status, body, err := ask(guest, "orders"); err != nil || status != http.StatusForbidden {
-		t.Errorf("a federated caller that the policy does not name: %d %q, %v", status, body, err)
+	for _, e := range []entry{named, guest} {
+		theirs.register(e)
+		callers[e.name] = theirs.web(e, called)
+		callers[e.name].awaitReady()
 	}
-	if status, body, err := ask(web, "closed"); err != nil || status < 500 {
-		t.Errorf("a caller whose bundle the service does not have: %d %q, %v", status, body, err)
+	ask := func(caller, call string) int {
+		status, body, err := get(callers[caller].caller(call), "/orders/7")
+		if want := "/orders/7 for " + theirs.id(caller); err != nil || status == http.StatusOK && body != want {
+			t.Errorf("%s calling %s: %d %q, %v", caller, call, status, body, err)
+		}
+		return status
+	}
+
+	if status := ask("web", "orders"); status != http.StatusOK {
+		t.Errorf("a federated caller that the policy names: %d", status)
+	}
+	if status := ask("guest", "orders"); status != http.StatusForbidden {
+		t.Errorf("a federated caller that the policy does not name: %d", status)
+	}
+	if status := ask("web", "closed"); status < 500 {
+		t.Errorf("a caller whose bundle the service does not have: %d", status)
 	}
 	const cause = `there is no trust bundle for trust domain \"theirs.test\"`
-	await(t, "the refused handshake in the log", func() bool { return strings.Contains(closed.said(), cause) })
+	await(t, "the refused handshake in the log", func() bool { return strings.Contains(called[ours.id("closed")].said(), cause) })
 
-	ours.register("closed", otherOrd, theirs.name)
-	await(t, "the caller to pass once its bundle is there", func() bool {
-		status, _, err := ask(web, "closed")
-		return err == nil && status == http.StatusOK
-	})
+	closed.federatesWith = theirs.name
+	ours.register(closed)
+	await(t, "the caller to pass once its bundle is there", func() bool { return ask("web", "closed") == http.StatusOK })
+
+	closed.federatesWith = ""
+	ours.register(closed)
+	await(t, "the bundle to be gone", func() bool { return called[ours.id("closed")].identity().Domains[theirs.name] == 0 })
+	if status := ask("guest", "closed"); status < 500 {
+		t.Errorf("a caller whose bundle is gone, without a connection yet: %d", status)
+	}
+	elapsed(t, time.Second)
+	owed(t, "an open connection is cut within a second when its peer's bundle is gone", ask("web", "closed") >= 500)
 }

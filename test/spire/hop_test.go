@@ -1,3 +1,5 @@
+//go:build linux
+
 package spire
 
 import (
@@ -21,7 +23,8 @@ func TestHop_TwoUsersGetTheirOwnIdentitiesAndAThirdGetsNone(t *testing.T) {
 		t.Errorf("the whole hop: %d %q, %v", status, body, err)
 	}
 
-	stranger := d.orders("stranger", nobody, d.id("web"))
+	third := entry{name: "third", user: thirdUser} // not registered
+	stranger := d.orders(third, d.id("web"))
 	const cause = "no identity issued (register the workload"
 	await(t, stranger.name+" to log what it waits for", func() bool {
 		stranger.mustRun()
@@ -30,17 +33,15 @@ func TestHop_TwoUsersGetTheirOwnIdentitiesAndAThirdGetsNone(t *testing.T) {
 	if status, says := stranger.readiness(); status != http.StatusServiceUnavailable || !strings.Contains(says, cause) {
 		t.Errorf("a sidecar without an entry: %d %q", status, says)
 	}
-	d.register("stranger", nobody)
+	d.register(third)
 	stranger.awaitReady() // by itself
 }
 
 func TestHop_ASidecarOfAnotherServiceSaysSoAndEnds(t *testing.T) {
 	begin(t)
 	d := newDomain(t, "example.org", ttls{svid: time.Hour})
-	d.register("web", webUser)
-	d.register("orders", ordUser)
-	d.orders("orders", ordUser, d.id("web")).awaitReady() // so that the agent has both
-	impostor := d.orders("payments", webUser, d.id("web"))
+	d.pair() // so that the agent has both
+	impostor := d.orders(entry{name: "payments", user: webUser}, d.id("web"))
 	await(t, "the impostor to end", impostor.ended)
 	want := "got " + d.id("web") + ", policy says service: " + d.id("payments")
 	if code := impostor.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(impostor.said(), want) {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package spire
 
 import (
@@ -28,18 +30,19 @@ type sidecar struct {
 
 // join starts the sidecar of a service as that user. It does not wait until it is
 // ready.
-func (d *domain) join(name string, user uint32, policy string) *sidecar {
+func (d *domain) join(e entry, policy string) *sidecar {
 	d.t.Helper()
+	name, user := e.name, int(e.user)
 	s := &sidecar{t: d.t, dir: d.path(name)}
 	d.write(name+".yaml", policy)
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
-	if err := os.Chown(s.dir, int(user), int(user)); err != nil {
+	if err := os.Chown(s.dir, user, user); err != nil {
 		d.t.Fatal(err)
 	}
 	s.admin = unixClient(d.t, s.path("admin.sock"))
-	s.process = start(d.t, d.path(name+".log"), user, everyhop, "run", "--policy", d.path(name+".yaml"),
+	s.process = start(d.t, d.path(name+".log"), e.user, everyhop, "run", "--policy", d.path(name+".yaml"),
 		"--identity", "unix://"+d.path("agent.sock"), "--inbound", "127.0.0.1:0", "--admin", "unix://"+s.path("admin.sock"),
 		"--audit", s.path("audit"), "--log", "json", "--drain", "5s")
 	s.process.name = name + "'s sidecar"
@@ -47,39 +50,50 @@ func (d *domain) join(name string, user uint32, policy string) *sidecar {
 }
 
 // orders is a service with an app behind it, that answers with who asked for what.
-func (d *domain) orders(name string, user uint32, callers ...string) *sidecar {
+func (d *domain) orders(e entry, callers ...string) *sidecar {
 	d.t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s for %s", r.RequestURI, r.Header.Get("Everyhop-Caller"))
 	}))
 	d.t.Cleanup(app.Close)
-	return d.join(name, user, fmt.Sprintf(`service: %s
+	return d.join(e, fmt.Sprintf(`service: %s
 app: %s
 allow:
   - {from: [%s], to: "GET /orders/{id}"}
-`, d.id(name), app.URL, strings.Join(callers, ", ")))
+`, d.id(e.name), app.URL, strings.Join(callers, ", ")))
 }
 
 // web is a service that calls others, each by its SPIFFE ID and its address.
-func (d *domain) web(name string, user uint32, calls map[string]*sidecar) *sidecar {
+func (d *domain) web(e entry, calls map[string]*sidecar) *sidecar {
 	d.t.Helper()
-	policy := fmt.Sprintf("service: %s\ncalls:\n", d.id(name))
+	policy := fmt.Sprintf("service: %s\ncalls:\n", d.id(e.name))
 	for id, at := range calls {
 		call := id[strings.LastIndex(id, "/")+1:]
 		policy += fmt.Sprintf("  %s: {as: %s, at: %s, local: %q, allow: [\"GET /orders/{id}\"]}\n",
-			call, id, at.inbound(), "unix://"+filepath.Join(d.path(name), call+".sock"))
+			call, id, at.inbound(), "unix://"+filepath.Join(d.path(e.name), call+".sock"))
 	}
-	return d.join(name, user, policy)
+	return d.join(e, policy)
 }
 
-// pair is web calling orders, both ready: a whole hop.
+// What most tests register.
+var (
+	webEntry    = entry{name: "web", user: webUser}
+	ordersEntry = entry{name: "orders", user: ordersUser}
+)
+
+// pair is web calling orders, both registered and ready: a whole hop.
 func (d *domain) pair() (web, orders *sidecar) {
 	d.t.Helper()
-	d.register("web", webUser)
-	d.register("orders", ordUser)
-	orders = d.orders("orders", ordUser, d.id("web"))
+	return d.pairOf(webEntry, ordersEntry)
+}
+
+func (d *domain) pairOf(caller, called entry) (web, orders *sidecar) {
+	d.t.Helper()
+	d.register(caller)
+	d.register(called)
+	orders = d.orders(called, d.id(caller.name))
 	orders.awaitReady()
-	web = d.web("web", webUser, map[string]*sidecar{d.id("orders"): orders})
+	web = d.web(caller, map[string]*sidecar{d.id(called.name): orders})
 	web.awaitReady()
 	return web, orders
 }
