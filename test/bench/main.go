@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) int {
 	}
 	err = b.run(ctx)
 	b.report(out)
-	if err == nil && len(b.columns()) == 0 {
+	if err == nil && !b.measured() {
 		err = errors.New("nothing was measured")
 	}
 	switch {

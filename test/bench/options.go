@@ -41,7 +41,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	f.Usage = func() {
 		fmt.Fprint(out, usageText)
 		f.PrintDefaults()
-		fmt.Fprintf(out, "\ncells: %s\npeers: %s\n", strings.Join(cellNames(), " "), strings.Join(pairNames(), " "))
+		fmt.Fprintf(out, "\ncells: %s\npeers: %s\n", strings.Join(cellNames(), " "), strings.Join(peerNames(), " "))
 	}
 	f.IntVar(&o.rounds, "rounds", enoughRounds, "how often everything is measured")
 	f.DurationVar(&o.duration, "duration", 3*time.Second, "of each cell of each pair, in whole seconds")
@@ -81,7 +81,7 @@ func (o *options) resolve(rest, only, peers []string) (err error) {
 			o.cells = append(o.cells, c)
 		}
 	}
-	if o.pairs, err = choose("peer", pairNames(), peers); err != nil {
+	if o.pairs, err = choose("peer", peerNames(), peers); err != nil {
 		return err
 	}
 	if o.cache != "" {

