@@ -41,8 +41,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) int {
 		tools: &toolbox{cache: o.cache, log: log, found: map[string]tool{}},
 	}
 	err = b.run(ctx)
-	b.report(out)
-	if err == nil && !b.measured() {
+	if b.measured() {
+		b.report(out)
+	} else if err == nil {
 		err = errors.New("nothing was measured")
 	}
 	switch {
