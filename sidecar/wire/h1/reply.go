@@ -147,7 +147,7 @@ func (c *clientConn) accept(s *sending, a *reply, f *framing, minor int) (*http.
 	}
 	if none || size == 0 {
 		a.Body = http.NoBody
-		c.finish(!closes && s.state.Load() == sendDone)
+		c.finish(!closes && s.isSent())
 		return &a.Response, nil
 	}
 	b := &a.body
@@ -197,7 +197,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	}
 	b.err = err
 	if b.state.CompareAndSwap(bodyOpen, bodyEnded) {
-		b.c.finish(err == io.EOF && !b.closes && b.s.state.Load() == sendDone)
+		b.c.finish(err == io.EOF && !b.closes && b.s.isSent())
 	}
 	return n, err
 }

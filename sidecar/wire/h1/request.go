@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 )
@@ -36,6 +37,15 @@ const (
 	sendFailed // the body could not be read
 	sendBroken // the upstream does not take it
 )
+
+// isSent reports whether the whole request went out. Who sends the body may just
+// be about to say so.
+func (s *sending) isSent() bool {
+	if s.state.Load() == sendUnderWay {
+		runtime.Gosched()
+	}
+	return s.state.Load() == sendDone
+}
 
 // newSending checks what would be read as another request than the one meant.
 func newSending(r *http.Request) (*sending, error) {

@@ -22,17 +22,21 @@ func handle(f func(w http.ResponseWriter, r *http.Request)) ServerConfig {
 
 const nextRequest = "GET /next HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n"
 
-// raw sends bytes, with a last request behind them, and is all that comes back,
+// raw sends bytes, the last of which ask for a close, and is all that comes back,
 // without Date.
 func raw(t *testing.T, config ServerConfig, bytes string) string {
 	t.Helper()
 	config.Now = func() time.Time { return time.Unix(0, 0) }
-	client := connect(t, config)
+	client, server := pipe(t)
+	var serving sync.WaitGroup
+	serving.Go(func() { NewServer(config).ServeConn(context.Background(), server) })
 	send(t, client, bytes)
 	all, err := io.ReadAll(client)
 	if err != nil && !isReset(err) {
 		t.Fatal(err)
 	}
+	client.Close()
+	serving.Wait()
 	return strings.ReplaceAll(string(all), "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", "")
 }
 
