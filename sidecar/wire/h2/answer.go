@@ -165,10 +165,10 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	if !bodyAllowed(w.status) {
 		return 0, http.ErrBodyNotAllowed
 	}
-	w.wrote += int64(len(p))
-	if w.length >= 0 && w.wrote > w.length {
+	if w.length >= 0 && w.wrote+int64(len(p)) > w.length {
 		return 0, http.ErrContentLength
 	}
+	w.wrote += int64(len(p))
 	if w.mute {
 		return len(p), nil
 	}

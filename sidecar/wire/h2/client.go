@@ -21,9 +21,11 @@ type clientConn struct {
 	born time.Time
 
 	// Guarded by conn.mu.
-	reserved int   // streams that are open, or will be
-	retired  bool  // it takes no more requests
-	goneAway error // the upstream's reason for ending it
+	reserved int           // streams that are open, or will be
+	retired  bool          // it takes no more requests
+	goneAway error         // the upstream's reason for ending it
+	settings chan struct{} // closed when the upstream's have come, or never will
+	known    bool          // it is closed
 }
 
 // call is what a client's stream has besides.
@@ -41,7 +43,8 @@ func newClientConn(t *Transport, nc net.Conn) *clientConn {
 	c.headers = c.onHeaders
 	c.gone = c.release
 	c.wentAway = c.onWentAway
-	c.settled = func() { t.later(true) }
+	c.settings = make(chan struct{})
+	c.settled = func() { c.know(); t.later(true) }
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastBusy = c.tick.Load()
@@ -50,6 +53,14 @@ func newClientConn(t *Transport, nc net.Conn) *clientConn {
 	c.greet(http2.Setting{ID: http2.SettingEnablePush, Val: 0})
 	c.flushApart()
 	return c
+}
+
+// know says that the upstream's settings have come, or never will. mu is held.
+func (c *clientConn) know() {
+	if !c.known {
+		c.known = true
+		close(c.settings)
+	}
 }
 
 // serve reads until the connection ends.
@@ -61,6 +72,7 @@ func (c *clientConn) serve() {
 	}
 	c.mu.Lock()
 	c.retired = true
+	c.know()
 	if c.goneAway != nil {
 		err = c.goneAway
 	}
@@ -236,8 +248,14 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 	if out.expects {
 		s.call.ahead = make(chan struct{}, 1)
 	}
+	if out.extended { // may it be? Only the upstream's settings say so
+		select {
+		case <-c.settings:
+		case <-ctx.Done():
+		}
+	}
 	c.mu.Lock()
-	if err := c.openable(out); err != nil {
+	if err := c.openable(ctx, out); err != nil {
 		c.release(nil)
 		c.mu.Unlock()
 		return nil, err
@@ -262,8 +280,10 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 var errTooLargeForPeer = errors.New("the request's header list is larger than the upstream takes")
 
 // openable says why a stream cannot be opened after all. mu is held.
-func (c *clientConn) openable(out *outgoing) error {
+func (c *clientConn) openable(ctx context.Context, out *outgoing) error {
 	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case c.cause != nil:
 		return &retryError{err: c.cause, unopened: true}
 	case out.size > int64(c.peer.headerBytes):

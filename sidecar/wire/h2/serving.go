@@ -176,18 +176,35 @@ func (c *serverConn) accept(s *stream, end bool) error {
 	return c.dispatch(s)
 }
 
-// refuseBlock accounts for the request whose header list was too large to read.
+// refuseBlock answers the request whose header list was too large even to be
+// read. It is the last on the connection: the table is lost.
 func (c *serverConn) refuseBlock(id uint32) {
+	s := c.refused(id)
+	if s == nil {
+		return
+	}
+	timer := time.NewTimer(lastWrite)
+	defer timer.Stop()
+	select {
+	case <-s.incoming.request.Context().Done():
+	case <-timer.C:
+	}
+}
+
+func (c *serverConn) refused(id uint32) *stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.streams[id] != nil || c.admit(id) != nil {
-		return
+		return nil
 	}
 	s := c.newStream(id)
-	s.incoming.refuse(wire.FlawFieldSize, true)
+	s.incoming.refuse(wire.FlawFieldSize, false)
 	c.streams[id] = s
-	s.fail(&StreamError{Code: http2.ErrCodeEnhanceYourCalm, Cause: wire.FlawFieldSize})
-	_ = c.dispatch(s)
+	s.sendWindow = c.peer.window
+	if c.dispatch(s) != nil {
+		return nil
+	}
+	return s
 }
 
 // worker is a goroutine that runs handlers, one after the other: to make one for
