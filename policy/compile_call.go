@@ -22,7 +22,7 @@ func (c *compiler) compileCall(call *Call, index int) *CallRule {
 	rule := &CallRule{
 		Rule: Rule{
 			Name: call.Name, Pos: call.Pos, Index: index, Timeout: call.Timeout,
-			BodyMax: -1, to: call.Allow, conditions: conditions{ofCalls: true},
+			BodyMax: -1, to: call.Allow, conditions: conditions{ofCalls: true, upgrade: textOf(call.Upgrade)},
 		},
 		As: call.As, At: call.At, Local: call.Local, TCP: call.TCP, index: newIndex(),
 	}
@@ -33,6 +33,7 @@ func (c *compiler) compileCall(call *Call, index int) *CallRule {
 	if len(call.Allow) == 0 {
 		c.problem(call.Pos, "call "+call.Name+" allows no route", "write allow: [METHOD /path]")
 	}
+	c.checkUpgrade(call.Upgrade, call.Allow)
 	seen := unique{}
 	for k := range call.Allow {
 		route := &call.Allow[k]

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/everyhop/everyhop/policy/match"
@@ -48,7 +49,11 @@ func (c *compiler) compileGrant(g *Grant, index int) *Rule {
 	c.checkCallers(g)
 	c.checkGrantRoutes(g)
 	c.bytesOnly(g)
-	rule.conditions = conditions{hosts: texts(g.Host), query: c.query(g), body: g.Body != nil}
+	c.checkUpgrade(g.Upgrade, g.To)
+	rule.conditions = conditions{
+		hosts: texts(g.Host), query: c.query(g), body: g.Body != nil,
+		upgrade: textOf(g.Upgrade), origins: slices.Contains(rule.Headers, "origin"),
+	}
 	if g.Until != nil {
 		rule.conditions.until = g.Until.Time
 		if g.Until.Time.IsZero() {
@@ -87,6 +92,22 @@ func (c *compiler) checkGrantRoutes(g *Grant) {
 			c.wrongApp(r)
 		}
 	}
+}
+
+// checkUpgrade refuses an upgrade that no request could ask for: RFC 6455 section
+// 4.1 has it asked for by GET alone.
+func (c *compiler) checkUpgrade(upgrade *Text, routes []Route) {
+	isGet := func(r Route) bool { return r.Method == "GET" }
+	if upgrade != nil && !slices.ContainsFunc(routes, isGet) {
+		c.problem(upgrade.Pos, "upgrade: "+upgrade.Text+" stands beside no GET", "it is asked for by GET: add that route, as in GET /ws")
+	}
+}
+
+func textOf(t *Text) string {
+	if t == nil {
+		return ""
+	}
+	return t.Text
 }
 
 func (c *compiler) wrongApp(r Route) {

@@ -47,6 +47,12 @@ calls:
 `, `p.yaml:5:94: route GET /a/{y} is there twice (it is at p.yaml:5:80 already; remove or rename one)
 p.yaml:6:54: the local address 127.0.0.1:9001 is there twice (it is at p.yaml:5:54 already; remove or rename one)
 p.yaml:7:54: the local address 127.0.0.1:8080 is there twice (it is at p.yaml:2:6 already; remove or rename one)`},
+		{"upgrades that nothing can ask for", header + `
+  - {name: a, from: spiffe://td.test/web, to: POST /a, upgrade: websocket}
+calls:
+  b: {as: spiffe://td.test/b, at: "b.test:1", local: "127.0.0.1:9001", allow: [POST /b], upgrade: websocket}
+`, `p.yaml:6:65: upgrade: websocket stands beside no GET (it is asked for by GET: add that route, as in GET /ws)
+p.yaml:8:99: upgrade: websocket stands beside no GET (it is asked for by GET: add that route, as in GET /ws)`},
 		{"tests without app", calling + "tests: [{as: spiffe://td.test/a, do: GET /a, expect: allow}]\n",
 			`p.yaml:9:9: tests: asks what nobody can reach: there is no app: (remove tests:, or add app: and allow:)`},
 	} {
@@ -78,7 +84,6 @@ func TestCompile_RefusesWhatHasNoMeaningYet(t *testing.T) {
 		{grant("cors: {origins: [https://a.test]}"), "cors: is not supported yet"},
 		{grant("limit: {per_caller: 5/s}"), "limit: is not supported yet"},
 		{grant("when: {cidr: [10.0.0.0/8]}"), "when: is not supported yet"},
-		{grant("upgrade: websocket"), "upgrade: is not supported yet"},
 		{grant("strict: true"), "strict: is not supported yet"},
 		{grant("body: {schema: a.json}"), "schema: is not supported yet"},
 		{grant("query: {a: {type: int}}"), "a typed or required query parameter is not supported yet (list its name only: query: [a])"},
@@ -88,7 +93,6 @@ func TestCompile_RefusesWhatHasNoMeaningYet(t *testing.T) {
 		{"limit: {rate: 5/s}\n" + grant(""), "p.yaml:1:8: limit: is not supported yet"},
 		{"never: [{to: GET /a}]\n" + grant(""), "never: is not supported yet"},
 		{"tests: [{as: spiffe://td.test/a, user: {sub: a}, do: GET /a, expect: allow}]\n" + grant(""), "user: in a test is not supported yet"},
-		{strings.Replace(grant(""), "http://", "h2c://", 1), "an h2c:// app is not supported yet"},
 		{call(plain + ", limit: 5/s"), "limit: is not supported yet"},
 		{call(plain + ", retry: {on: [connect], at_most: 1, budget: 20%}"), "retry: is not supported yet"},
 		{call(strings.Replace(plain, `"a.test:1"`, `["a.test:1", "b.test:1"]`, 1)), "a list of endpoints is not supported yet"},
@@ -104,6 +108,8 @@ func TestCompile_RefusesWhatHasNoMeaningYet(t *testing.T) {
 		}
 	}
 	compile(t, grant(""))
+	compile(t, strings.Replace(grant(""), "http://", "h2c://", 1))
+	compile(t, call(plain+", upgrade: websocket"))
 	compile(t, call(plain))
 	compile(t, grant("query: {a: {repeated: true}}, headers: [b], cookies: [c], body: {max: none}, because: d, timeout: 1s"))
 }

@@ -14,9 +14,11 @@ type conditions struct {
 	until   time.Time        // zero: no end
 	hosts   []string         // empty: any
 	query   map[string]param // by decoded name
+	upgrade string           // the one protocol that may be switched to; empty: none
+	origins bool             // whose page asks for the switch is the app's to judge
 	types   []string         // of a body; empty: any
 	body    bool             // a body whatever the method
-	ofCalls bool             // the hop of whom we call judges query and body
+	ofCalls bool             // the hop of whom we call judges query, origin and body
 }
 
 // param is one declared query parameter.
@@ -36,10 +38,26 @@ func (c *conditions) judge(now time.Time, r *Request) Reason {
 	if reason, _ := c.judgeQuery(r.Query); reason != Allowed {
 		return reason
 	}
-	if r.Upgrade != "" {
-		return UpgradeUndeclared
+	if reason := c.judgeUpgrade(r); reason != Allowed {
+		return reason
 	}
 	return c.judgeBody(r)
+}
+
+// judgeUpgrade refuses a switch that the grant does not open. One that a browser
+// asks for on behalf of some page (RFC 6455 section 10.2) is opened only where the
+// grant passes origin on: the browser sends its user's cookies, whoever wrote the
+// page, and nothing else would tell.
+func (c *conditions) judgeUpgrade(r *Request) Reason {
+	switch {
+	case r.Upgrade == "":
+		return Allowed
+	case r.Upgrade != c.upgrade:
+		return UpgradeUndeclared
+	case r.Origin != "" && !c.origins && !c.ofCalls:
+		return OriginUndeclared
+	}
+	return Allowed
 }
 
 // judgeQuery is also the name as written of the first parameter at fault. A
@@ -102,7 +120,11 @@ func (c *conditions) covers(d *conditions, routes []Route) bool {
 	if !c.until.IsZero() && (d.until.IsZero() || d.until.After(c.until)) {
 		return false
 	}
-	return subset(c.hosts, d.hosts) && c.coversQuery(d) && c.coversBody(d, routes)
+	return subset(c.hosts, d.hosts) && c.coversQuery(d) && c.coversUpgrade(d) && c.coversBody(d, routes)
+}
+
+func (c *conditions) coversUpgrade(d *conditions) bool {
+	return d.upgrade == "" || d.upgrade == c.upgrade && (c.origins || !d.origins)
 }
 
 func (c *conditions) coversQuery(d *conditions) bool {

@@ -35,6 +35,8 @@ allow:
   - {name: literal, from: spiffe://td.test/sa/web, to: GET /api/*/x}
   - {name: dots, from: spiffe://td.test/sa/web, to: GET /v1.0/x}
   - {name: grpc, from: spiffe://td.test/sa/web, to: POST /shop.v1.Orders/Get}
+  - {name: talk, from: spiffe://td.test/sa/web, to: [GET /ws, POST /ws], upgrade: websocket}
+  - {name: page, from: spiffe://td.test/sa/web, to: GET /ws/page, upgrade: websocket, headers: [origin]}
   - {name: purge, from: spiffe://td.test/sa/web, to: DELETE /orders, body: {max: 1KiB}}
 `
 
@@ -99,6 +101,14 @@ func TestDecide(t *testing.T) {
 		{"sa/web", "GET /hosted?x=1 host=evil.test upgrade=websocket", "host_undeclared hosted @ /hosted"},
 		{"sa/web", "GET /hosted?x=1 upgrade=websocket body=a/b", "query_undeclared hosted @ /hosted"},
 		{"sa/web", "GET /hosted upgrade=websocket body=a/b", "upgrade_undeclared hosted @ /hosted"},
+		{"sa/web", "GET /ws", "allow talk @ /ws"}, // it opens the switch, and does not demand it
+		{"sa/web", "GET /ws origin=https://evil.test", "allow talk @ /ws"},
+		{"sa/web", "GET /ws upgrade=websocket", "allow talk @ /ws"},
+		{"sa/web", "GET /ws upgrade=h2c", "upgrade_undeclared talk @ /ws"},
+		{"sa/web", "GET /ws upgrade=websocket origin=https://shop.test", "origin_undeclared talk @ /ws"}, // U28
+		{"sa/web", "GET /ws upgrade=h2c origin=https://shop.test", "upgrade_undeclared talk @ /ws"},
+		{"sa/web", "GET /ws/page upgrade=websocket origin=https://shop.test", "allow page @ /ws/page"},
+		{"sa/web", "GET /ws upgrade=websocket body=a/b", "body_undeclared talk @ /ws"},
 		{"sa/web", "GET /hosted body=a/b", "body_undeclared hosted @ /hosted"},
 		{"sa/web", "POST /orders", "allow create @ /orders"},
 		{"sa/web", "POST /orders body=anything/goes", "allow create @ /orders"},
@@ -286,6 +296,16 @@ func TestCall_DecidesByRouteAlone(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(20, func() { call.Decide(now, r, nil) }); n != 0 {
 			t.Errorf("%s: %v allocations", c.line, n)
+		}
+	}
+	open := compile(t, calling+"    upgrade: websocket\n").Call("orders")
+	for line, want := range map[string]string{
+		"GET /orders/7": "allow orders @ /orders/{id}",
+		"GET /orders/7 upgrade=websocket origin=https://shop.test": "allow orders @ /orders/{id}", // whom we call judges it
+		"GET /orders/7 upgrade=h2c":                                "upgrade_undeclared orders @ /orders/{id}",
+	} {
+		if got := show(open.Decide(now, ask("", line), nil)); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
 		}
 	}
 	if d := s.Decide(now, ask("sa/web", "GET /orders/7"), nil); d.Reason != policy.RouteUndeclared {

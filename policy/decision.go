@@ -19,8 +19,11 @@ type Request struct {
 	Host        string      // lower case, without a port
 	ContentType string      // the media type field as received
 	Body        bool        // the request carries a body
-	Upgrade     string      // the protocol that Upgrade asks for, lower case
-	TCP         bool        // a connection of bytes: besides it only Caller is there
+	// Upgrade is the protocol that the request asks to switch to, in lower case; an
+	// extended CONNECT of HTTP/2 (RFC 8441) is the GET that it stands for. Origin is
+	// the field of that name as received: whose page a browser asks for.
+	Upgrade, Origin string
+	TCP             bool // a connection of bytes: besides it only Caller is there
 }
 
 // Decision is what the policy says of one request, and by which rule.

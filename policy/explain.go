@@ -122,6 +122,8 @@ func (c *conditions) missing(now time.Time, r Request) (list []string) {
 			r.Query = without(r.Query, culprit)
 		case UpgradeUndeclared:
 			r.Upgrade = ""
+		case OriginUndeclared:
+			r.Origin = ""
 		default:
 			r.Body = false
 		}

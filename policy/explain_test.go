@@ -70,6 +70,21 @@ nearest hosted, GET /hosted
   the grant opens no upgrade
   body: is not declared, and GET carries one only where it is
 `},
+		{"sa/web", "GET /ws upgrade=websocket origin=https://evil.test body=a/b", `
+origin_undeclared talk @ /ws
++ talk: to: GET /ws
++ talk: from: names spiffe://td.test/sa/web
+- talk: the grant does not declare the header origin, and a browser asks for the upgrade
+nearest talk, GET /ws
+  the grant does not declare the header origin, and a browser asks for the upgrade
+  body: is not declared, and GET carries one only where it is
+`},
+		{"sa/web", "GET /ws upgrade=websocket", `
+allow talk @ /ws
++ talk: to: GET /ws
++ talk: from: names spiffe://td.test/sa/web
++ talk: upgrade: opens websocket
+`},
 		{"sa/web", "PUT /orders?v=1", `
 allow replace @ /orders
 + replaced: to: PUT /orders

@@ -46,9 +46,7 @@ func (c *compiler) refuseLater() {
 
 func (c *compiler) laterApp(app *App) {
 	switch app.Kind {
-	case AppHTTP, AppTCP:
-	case AppH2C:
-		c.later(app.Pos, "an h2c:// app", "write http:// if the app also speaks HTTP/1.1")
+	case AppHTTP, AppH2C, AppTCP:
 	default:
 		c.problem(app.Pos, "app: has no kind", "write http://127.0.0.1:PORT")
 	}
@@ -72,9 +70,6 @@ func (c *compiler) laterGrant(g *Grant) {
 	}
 	if g.When != nil {
 		c.later(g.When.Pos, "when:", removeIt)
-	}
-	if g.Upgrade != nil {
-		c.later(g.Upgrade.Pos, "upgrade:", "remove it: no request can be upgraded")
 	}
 	if g.Strict {
 		c.later(g.Pos, "strict:", "remove it: undeclared headers are dropped")

@@ -26,6 +26,8 @@ type oracleGrant struct {
 	body   bool
 	types  []string
 	shadow bool
+	ws     bool // upgrade: websocket
+	origin bool // headers: [origin]
 }
 
 type oraclePolicy struct {
@@ -106,8 +108,11 @@ func (g oracleGrant) fails(now time.Time, r *policy.Request) string {
 	if reason := g.queryFails(r.Query); reason != "" {
 		return reason
 	}
-	if r.Upgrade != "" {
+	if r.Upgrade != "" && !(r.Upgrade == "websocket" && g.ws) {
 		return "upgrade_undeclared"
+	}
+	if r.Upgrade != "" && r.Origin != "" && !g.origin {
+		return "origin_undeclared"
 	}
 	if !r.Body {
 		return ""

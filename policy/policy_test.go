@@ -38,8 +38,8 @@ func compile(t testing.TB, text string) *policy.Snapshot {
 	return s
 }
 
-// ask is a request in one line: METHOD TARGET, then any of host=, body=TYPE and
-// upgrade=. The caller is in spiffe://td.test/ unless it is written in full.
+// ask is a request in one line: METHOD TARGET, then any of host=, body=TYPE,
+// upgrade= and origin=. The caller is in spiffe://td.test/ unless it is written in full.
 func ask(caller, line string) *policy.Request {
 	words := strings.Split(line, " ")
 	r := &policy.Request{Method: words[0], Host: "app.test"}
@@ -59,6 +59,8 @@ func ask(caller, line string) *policy.Request {
 			r.Body, r.ContentType = true, value
 		case "upgrade":
 			r.Upgrade = value
+		case "origin":
+			r.Origin = value
 		default:
 			panic("no such word: " + word)
 		}

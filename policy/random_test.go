@@ -46,6 +46,9 @@ func drawGrant(t *rapid.T, i int) oracleGrant {
 		g.types = rapid.SliceOfNDistinct(rapid.SampledFrom(someTypes), 0, 2, rapid.ID[string]).Draw(t, "types")
 	}
 	g.shadow = rapid.IntRange(0, 5).Draw(t, "shadow") == 0
+	g.origin = rapid.IntRange(0, 2).Draw(t, "origin") == 0
+	isGet := func(to string) bool { return strings.HasPrefix(to, "GET ") }
+	g.ws = slices.ContainsFunc(g.to, isGet) && rapid.Bool().Draw(t, "upgrades")
 	return g
 }
 
@@ -95,8 +98,9 @@ func drawRequest(t *rapid.T, p oraclePolicy) *policy.Request {
 		r.ContentType = rapid.SampledFrom([]string{"", "a/b", "A/B; x=y", "text/html", "x/y"}).Draw(t, "type")
 	}
 	if rapid.IntRange(0, 9).Draw(t, "upgraded") == 0 {
-		r.Upgrade = "websocket"
+		r.Upgrade = rapid.SampledFrom([]string{"websocket", "websocket", "h2c"}).Draw(t, "protocol")
 	}
+	r.Origin = rapid.SampledFrom([]string{"", "", "https://a.test", "null"}).Draw(t, "page")
 	r.Path = "/" + strings.Join(rapid.SliceOfN(rapid.SampledFrom(someSegments), 0, 4).Draw(t, "path"), "/")
 	switch rapid.IntRange(0, 9).Draw(t, "aim") {
 	case 0:
@@ -135,6 +139,12 @@ func fit(t *rapid.T, r *policy.Request, g oracleGrant) {
 	from := rapid.SampledFrom(g.from).Draw(t, "fitting caller")
 	r.Caller = spiffeid.RequireFromString(strings.Replace(from, "**", rapid.SampledFrom([]string{"a", "b", "x/y"}).Draw(t, "below"), 1))
 	r.Query, r.Upgrade, r.Body = "", "", g.body
+	if g.ws && rapid.Bool().Draw(t, "with upgrade") {
+		r.Upgrade = "websocket"
+	}
+	if g.origin {
+		r.Origin = rapid.SampledFrom([]string{"", "https://a.test"}).Draw(t, "fitting page")
+	}
 	if len(g.query) > 0 && rapid.Bool().Draw(t, "with query") {
 		r.Query = strings.ReplaceAll(strings.TrimSuffix(g.query[0], "+"), " ", "+") + "=1"
 	}
@@ -187,6 +197,12 @@ func (p oraclePolicy) spec(t testing.TB) *policy.Spec {
 		}
 		if !g.until.IsZero() {
 			grant.Until = &policy.Until{Time: g.until}
+		}
+		if g.ws {
+			grant.Upgrade = &policy.Text{Pos: grant.Pos, Text: "websocket"}
+		}
+		if g.origin {
+			grant.Headers = []policy.Input{{Name: "origin"}}
 		}
 		if g.body {
 			grant.Body = &policy.BodyRule{Types: g.types}
@@ -289,9 +305,9 @@ func narrower(t *rapid.T, grants []oracleGrant) oracleGrant {
 	g := rapid.SampledFrom(grants).Draw(t, "wider")
 	other := drawGrant(t, len(grants))
 	g.name, g.shadow = other.name, other.shadow
-	switch rapid.IntRange(0, 5).Draw(t, "change") {
+	switch rapid.IntRange(0, 6).Draw(t, "change") {
 	case 0:
-		g.to = g.to[:1]
+		g.to, g.ws = g.to[:1], g.ws && strings.HasPrefix(g.to[0], "GET ")
 	case 1:
 		g.from = g.from[:1]
 	case 2:
@@ -300,6 +316,8 @@ func narrower(t *rapid.T, grants []oracleGrant) oracleGrant {
 		g.query = other.query
 	case 4:
 		g.body, g.types = other.body, other.types
+	case 5:
+		g.ws, g.origin = g.ws && other.ws, other.origin
 	}
 	return g
 }

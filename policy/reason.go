@@ -37,6 +37,9 @@ const (
 	BodyType
 	BodyTooLarge
 	UpgradeUndeclared
+	OriginUndeclared
+	UpgradeMalformed
+	UpgradeVersion
 	TargetAmbiguous
 	TargetForm
 	TargetTooLong
@@ -60,6 +63,7 @@ const (
 	UpstreamTimeout
 	UpstreamFault
 	ClientGone
+	Stopped
 	reasonCount
 )
 
@@ -86,6 +90,9 @@ var reasons = [reasonCount]reasonRow{
 	BodyType:            {"body_type", 415, 3, "the grant does not declare this content type"},
 	BodyTooLarge:        {"body_too_large", 413, 8, "the body is larger than the grant allows"},
 	UpgradeUndeclared:   {"upgrade_undeclared", 403, 7, "the grant opens no upgrade"},
+	OriginUndeclared:    {"origin_undeclared", 403, 7, "the grant does not declare the header origin, and a browser asks for the upgrade"},
+	UpgradeMalformed:    {"upgrade_malformed", 400, 3, "the WebSocket handshake is malformed"},
+	UpgradeVersion:      {"upgrade_version", 426, 12, "only version 13 of WebSocket is spoken"},
 	TargetAmbiguous:     {"target_ambiguous", 400, 3, "the path could be read in more than one way"},
 	TargetForm:          {"target_form", 400, 3, "the request target has a form that is not accepted"},
 	TargetTooLong:       {"target_too_long", 414, 3, "the request target is too long"},
@@ -109,6 +116,7 @@ var reasons = [reasonCount]reasonRow{
 	UpstreamTimeout:     {"upstream_timeout", 504, 4, "the upstream did not answer in time"},
 	UpstreamFault:       {"upstream_fault", 502, 14, "the upstream's answer was broken"},
 	ClientGone:          {"client_gone", 499, 1, "the client went away"},
+	Stopped:             {"stopped", 503, 14, "this sidecar stopped before the connection had ended"},
 }
 
 // String is the reason's name in metrics, audit records and tests:.

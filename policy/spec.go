@@ -186,7 +186,7 @@ type Grant struct {
 	Because string
 	Timeout time.Duration // 0: none
 	Shadow  bool
-	Upgrade *Text // "websocket"
+	Upgrade *Text // "websocket"; nil: no request may switch protocols
 }
 
 // Text is a string with its place.
@@ -280,6 +280,7 @@ type Call struct {
 	Timeout time.Duration // 0: none
 	Retry   *Retry
 	TCP     bool
+	Upgrade *Text // as of a grant
 }
 
 // Local is where the app dials for a call: loopback or a unix socket.

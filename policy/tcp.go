@@ -48,8 +48,8 @@ func speaksHTTP(g *Grant) bool {
 // tcpCall files a call of bytes in its own index: that it is declared is the
 // decision.
 func (c *compiler) tcpCall(call *Call, rule *CallRule) {
-	if len(call.Allow) > 0 || call.Timeout != 0 || call.Retry != nil {
-		c.problem(call.Pos, "call "+call.Name+" is tcp, and has a key that speaks of HTTP", "remove allow:, timeout: and retry:, or remove tcp:")
+	if len(call.Allow) > 0 || call.Timeout != 0 || call.Retry != nil || call.Upgrade != nil {
+		c.problem(call.Pos, "call "+call.Name+" is tcp, and has a key that speaks of HTTP", "remove allow:, timeout:, retry: and upgrade:, or remove tcp:")
 	}
 	rule.to = []Route{{Pos: call.Pos, TCP: true}}
 	rule.index.add(&rule.Rule, &rule.to[0], []string{localApp})

@@ -110,7 +110,7 @@ func stage(why Reason) int {
 		return 2
 	case QueryMalformed, QueryUndeclared, QueryRepeated:
 		return 3
-	case UpgradeUndeclared:
+	case UpgradeUndeclared, OriginUndeclared:
 		return 4
 	case BodyUndeclared, BodyType:
 		return 5
@@ -134,6 +134,9 @@ func (c *conditions) stated(r *Request) (all []stated) {
 	}
 	if r.Query != "" && !c.ofCalls {
 		all = append(all, stated{stage(QueryUndeclared), "query: declares every parameter"})
+	}
+	if r.Upgrade != "" && c.upgrade != "" {
+		all = append(all, stated{stage(UpgradeUndeclared), "upgrade: opens " + c.upgrade})
 	}
 	if r.Body && !c.ofCalls {
 		all = append(all, stated{stage(BodyUndeclared), "body: may be there"})

@@ -23,6 +23,7 @@ var callTable = table[policy.Call]{
 		{"timeout", func(r *reader, n *yaml.Node, c *policy.Call) { c.Timeout = r.duration(n, anHour) }},
 		{"retry", func(r *reader, n *yaml.Node, c *policy.Call) { c.Retry = r.retry(n) }},
 		{"tcp", func(r *reader, n *yaml.Node, c *policy.Call) { c.TCP = r.boolean(n) }},
+		{"upgrade", func(r *reader, n *yaml.Node, c *policy.Call) { c.Upgrade = r.upgrade(n) }},
 	},
 }
 
@@ -59,8 +60,8 @@ func (r *reader) coherent(key, value *yaml.Node, c policy.Call) {
 		r.refuse(key, name+" is at an https:// address and tcp", "remove tcp:, or give host:port")
 	case !web && !said("as") && said("at"):
 		r.refuse(key, name+" does not say who must answer", "add it, as in as: spiffe://example.org/payments")
-	case c.TCP && (said("allow") || said("retry") || said("timeout")):
-		r.refuse(key, name+" is tcp, and has a key that speaks of HTTP", "remove allow:, retry: and timeout:, or remove tcp:")
+	case c.TCP && (said("allow") || said("retry") || said("timeout") || said("upgrade")):
+		r.refuse(key, name+" is tcp, and has a key that speaks of HTTP", "remove allow:, retry:, timeout: and upgrade:, or remove tcp:")
 	case !c.TCP && !said("allow"):
 		r.refuse(key, name+" allows nothing", `add what may be called, as in allow: ["GET /charges/{id}"], or tcp: true`)
 	}

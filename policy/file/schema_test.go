@@ -126,7 +126,7 @@ func TestSchema_RefusesWhatIsBadInForm(t *testing.T) {
 		"grant-user", "grant-query", "grant-body", "grant-body-max-kb", "grant-body-max-negative", "grant-body-max-huge",
 		"grant-cors", "grant-cors-missing", "grant-limit", "grant-limit-more", "grant-limit-bare", "grant-when",
 		"grant-when-zone", "grant-until", "grant-timeout", "grant-upgrade",
-		"call-missing", "call-local", "call-as", "call-retry", "call-route", "tests", "never",
+		"call-missing", "call-local", "call-as", "call-retry", "call-route", "call-upgrade", "tests", "never",
 	} {
 		if bad[name] == nil {
 			t.Errorf("there is no bad policy %s", name)
