@@ -25,17 +25,18 @@ func newExplain(w world) *cobra.Command {
 	var headers, user []string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "explain FILE --as ID METHOD TARGET",
+		Use:   "explain FILE --as ID {METHOD TARGET | tcp}",
 		Short: "say why a request would pass, or would not",
 		Long:  explainHelp,
 		Example: `  everyhop explain policy.yaml --as spiffe://example.org/web GET /orders/7
-  everyhop explain policy.yaml --as spiffe://example.org/web -H 'content-length: 12' POST '/orders?draft=1'`,
-		Args: exactly(3, "one of FILE, METHOD and TARGET"),
+  everyhop explain policy.yaml --as spiffe://example.org/web -H 'content-length: 12' POST '/orders?draft=1'
+  everyhop explain policy.yaml --as spiffe://example.org/web tcp`,
+		Args: asked,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(user) > 0 {
 				return usage(errors.New("--user: end-user tokens are not supported yet"))
 			}
-			r, err := newRequest(caller, args[1], args[2], headers)
+			r, err := newRequest(caller, args[1:], headers)
 			if err != nil {
 				return usage(err)
 			}
@@ -43,7 +44,7 @@ func newExplain(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return explain(w.out, s, r, args[2], asJSON)
+			return explain(w.out, s, r, strings.Join(args[1:], " "), asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&caller, "as", "", "the caller's SPIFFE `ID`")
@@ -53,8 +54,16 @@ func newExplain(w world) *cobra.Command {
 	return cmd
 }
 
+// asked is what explain is asked: a request, or bytes.
+func asked(cmd *cobra.Command, args []string) error {
+	if len(args) == 2 && args[1] == "tcp" {
+		return nil
+	}
+	return exactly(3, "one of FILE, METHOD and TARGET")(cmd, args)
+}
+
 // newRequest is the facts of a request as the sidecar would see them.
-func newRequest(caller, method, target string, headers []string) (*policy.Request, error) {
+func newRequest(caller string, asked, headers []string) (*policy.Request, error) {
 	if caller == "" {
 		return nil, errors.New("--as is missing: who asks? (--as spiffe://example.org/web)")
 	}
@@ -62,8 +71,14 @@ func newRequest(caller, method, target string, headers []string) (*policy.Reques
 	if err != nil {
 		return nil, fmt.Errorf("--as %s: %w (a caller is spiffe://trust-domain/path)", caller, err)
 	}
-	path, query, _ := strings.Cut(target, "?")
-	r := &policy.Request{Caller: id, Method: method, Path: path, Query: query}
+	if len(asked) == 1 {
+		if len(headers) > 0 {
+			return nil, errors.New("-H: bytes of tcp have no headers")
+		}
+		return &policy.Request{Caller: id, TCP: true}, nil
+	}
+	path, query, _ := strings.Cut(asked[1], "?")
+	r := &policy.Request{Caller: id, Method: asked[0], Path: path, Query: query}
 	for _, header := range headers {
 		name, value, ok := strings.Cut(header, ":")
 		if !ok {
@@ -92,13 +107,13 @@ func setHeader(r *policy.Request, name, value string) {
 	}
 }
 
-func explain(out io.Writer, s *policy.Snapshot, r *policy.Request, target string, asJSON bool) error {
+func explain(out io.Writer, s *policy.Snapshot, r *policy.Request, asked string, asJSON bool) error {
 	e := policy.Explain(s, time.Now(), r)
 	var err error
 	if asJSON {
 		err = writeJSON(out, viewOf(e))
 	} else {
-		_, err = io.WriteString(out, textOf(e, r, target))
+		_, err = io.WriteString(out, textOf(e, r, asked))
 	}
 	if err == nil && e.Decision.Verdict != policy.Allow {
 		return quiet(exitDenied)
@@ -107,7 +122,7 @@ func explain(out io.Writer, s *policy.Snapshot, r *policy.Request, target string
 }
 
 // textOf is the explanation for a person: the answer first, then its reasons.
-func textOf(e policy.Explanation, r *policy.Request, target string) string {
+func textOf(e policy.Explanation, r *policy.Request, asked string) string {
 	var b strings.Builder
 	d := e.Decision
 	if d.Verdict == policy.Allow {
@@ -115,7 +130,7 @@ func textOf(e policy.Explanation, r *policy.Request, target string) string {
 	} else {
 		fmt.Fprintf(&b, "deny: %s (%s, status %d)\n", d.Reason.Explain(), d.Reason, d.Reason.Status())
 	}
-	fmt.Fprintf(&b, "  %s %s as %s\n", r.Method, plain(target), r.Caller)
+	fmt.Fprintf(&b, "  %s as %s\n", plain(asked), r.Caller)
 	if d.Path != "" && d.Path != r.Path {
 		fmt.Fprintf(&b, "  judged and forwarded as %s\n", d.Path)
 	}

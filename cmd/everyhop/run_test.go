@@ -34,7 +34,7 @@ func FuzzNewRequest(f *testing.F) {
 	f.Add("spiffe://example.org/web", "GET", "/orders/7?a=b", "Host: [::1]:8443")
 	f.Add("web", "", "", "upgrade")
 	f.Fuzz(func(t *testing.T, caller, method, target, header string) {
-		r, err := newRequest(caller, method, target, []string{header})
+		r, err := newRequest(caller, []string{method, target}, []string{header})
 		if err != nil {
 			return
 		}
@@ -48,7 +48,7 @@ func FuzzNewRequest(f *testing.F) {
 }
 
 func TestNewRequest_HeadersThatTakePartInADecision(t *testing.T) {
-	r, err := newRequest("spiffe://example.org/web", "POST", "/a", []string{
+	r, err := newRequest("spiffe://example.org/web", []string{"POST", "/a"}, []string{
 		"Host: Orders.Test:8443", "content-type: application/json", "Content-Length: 3", "UPGRADE: WebSocket", "x-other: 1",
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func TestNewRequest_HeadersThatTakePartInADecision(t *testing.T) {
 	if r.Host != "orders.test" || r.ContentType != "application/json" || !r.Body || r.Upgrade != "websocket" {
 		t.Errorf("%+v", r)
 	}
-	if r, _ = newRequest("spiffe://example.org/web", "GET", "/a", []string{"Host: [::1]", "content-length: 0"}); r.Host != "[::1]" || r.Body {
+	if r, _ = newRequest("spiffe://example.org/web", []string{"GET", "/a"}, []string{"Host: [::1]", "content-length: 0"}); r.Host != "[::1]" || r.Body {
 		t.Errorf("%+v", r)
 	}
 }
