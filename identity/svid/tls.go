@@ -12,8 +12,12 @@ import (
 	"github.com/everyhop/everyhop/identity"
 )
 
-// protoHTTP1 is what a peer speaks that names no protocol at all: RFC 7301.
-const protoHTTP1 = "http/1.1"
+// What a peer may speak that names no protocol at all: RFC 7301. Only one that
+// could mean HTTP/1.1, or bytes, may name none.
+const (
+	protoHTTP1 = "http/1.1"
+	protoTCP   = "everyhop-tcp"
+)
 
 // ServerConfig is for the side that is dialled: it shows our SVID, and asks for
 // one of any trust domain we have a bundle of. alpn is what we speak, in order
@@ -90,10 +94,9 @@ func (s *Source) verify(cs tls.ConnectionState, usage x509.ExtKeyUsage) (spiffei
 	return st.verify(cs.PeerCertificates, usage, s.now())
 }
 
-// checkProtocol refuses a peer that speaks none of alpn. Only one that could
-// mean HTTP/1.1 may name none.
+// checkProtocol refuses a peer that speaks none of alpn.
 func checkProtocol(cs tls.ConnectionState, alpn []string) error {
-	if len(alpn) == 0 || cs.NegotiatedProtocol != "" || slices.Contains(alpn, protoHTTP1) {
+	if len(alpn) == 0 || cs.NegotiatedProtocol != "" || slices.Contains(alpn, protoHTTP1) || slices.Contains(alpn, protoTCP) {
 		return nil
 	}
 	return fmt.Errorf("the peer speaks none of %q", alpn)
