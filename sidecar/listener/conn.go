@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,7 @@ type conn struct {
 	net.Conn
 	l     *Listener
 	since time.Time
+	ended atomic.Bool // the peer closed the connection, and that was read
 
 	// Under l.mu.
 	place  *list.Element // among the handshakes; nil when done, or evicted
@@ -30,6 +32,21 @@ func (c *conn) Close() error {
 	c.l.mu.Unlock()
 	return c.Conn.Close()
 }
+
+// Read notes the end of the connection. crypto/tls says io.EOF of it as it does
+// of a goodbye, which comes before it; bytes that nothing else delimits need to
+// know which it was.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == io.EOF {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// Ended reports whether the peer has closed the connection. Where TLS said io.EOF
+// and this is true, the peer did not say goodbye.
+func (c *conn) Ended() bool { return c.ended.Load() }
 
 // CloseWrite ends our half of the connection.
 func (c *conn) CloseWrite() error {
