@@ -32,16 +32,20 @@ type Config struct {
 	Audit *audit.Log
 	// PeerOf is the peer that a connection verified by TLS has proved.
 	PeerOf func(tls.ConnectionState) (identity.Peer, error)
-	Now    func() time.Time // time.Now if nil
-	Logger *slog.Logger     // discards if nil
+	// Recheck is nil while the peer of an open connection would still be accepted.
+	// Nil: it is not asked.
+	Recheck func(tls.ConnectionState) error
+	Now     func() time.Time // time.Now if nil
+	Logger  *slog.Logger     // discards if nil
 }
 
 // Server serves inbound requests. Its methods are safe for concurrent use.
 type Server struct {
-	config Config
-	hop    hop.Config
-	app    app
-	wire   *wire.Server
+	config  Config
+	hop     hop.Config
+	app     app
+	wire    *wire.Server
+	tunnels *hop.Tunnels
 
 	handshake time.Duration // how long one may take
 }
@@ -62,6 +66,7 @@ func New(config Config) (*Server, error) {
 		config: config,
 		hop:    hop.Config{Direction: audit.Inbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now},
 	}
+	s.tunnels = hop.NewTunnels(s.hop)
 	var timeouts policy.Timeouts
 	if snapshot := config.Policy(); snapshot != nil {
 		timeouts = snapshot.Timeouts
@@ -80,19 +85,20 @@ func New(config Config) (*Server, error) {
 // Serve serves the connections of ln until Stop, and then returns nil. Each ends
 // with its peer's certificate at the latest.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.wire.Serve(listener.New(ln, listener.Config{
+	return s.wire.Serve(hop.Split(listener.New(ln, listener.Config{
 		TLS:              s.config.TLS,
 		HandshakeTimeout: s.handshake,
 		Lease:            s.lease,
 		Logger:           s.config.Logger,
 		Now:              s.config.Now,
-	}))
+	}), s.takeBytes))
 }
 
-// Stop takes no new connections, and waits for the requests under way until ctx
-// ends; then they are cut.
+// Stop takes no new connections, and waits for what is under way until ctx ends;
+// then it is cut.
 func (s *Server) Stop(ctx context.Context) error {
 	err := s.wire.Shutdown(ctx)
+	err = errors.Join(err, s.tunnels.Stop(ctx))
 	s.app.close()
 	return err
 }

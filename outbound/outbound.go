@@ -30,18 +30,24 @@ type Config struct {
 	// Policy is the snapshot to judge by; it is asked once for each request.
 	Policy func() *policy.Snapshot
 	// TLS is how the peer with this SPIFFE ID, and no other, is spoken to.
-	TLS    func(expected spiffeid.ID) *tls.Config
-	Audit  *audit.Log
-	Now    func() time.Time // time.Now if nil
-	Logger *slog.Logger     // discards if nil
+	TLS func(expected spiffeid.ID) *tls.Config
+	// Bytes is the same for calls of bytes. Nil: they reach nobody.
+	Bytes func(expected spiffeid.ID) *tls.Config
+	// Recheck is nil while the peer of an open connection would still be accepted.
+	// Nil: it is not asked.
+	Recheck func(tls.ConnectionState) error
+	Audit   *audit.Log
+	Now     func() time.Time // time.Now if nil
+	Logger  *slog.Logger     // discards if nil
 }
 
 // Server serves the local ports of the policy's calls. Its methods are safe for
 // concurrent use.
 type Server struct {
-	config Config
-	hop    hop.Config
-	peers  peers
+	config  Config
+	hop     hop.Config
+	peers   peers
+	tunnels *hop.Tunnels
 
 	mu      sync.Mutex // guards what follows
 	ports   map[portKey]*port
@@ -67,15 +73,17 @@ func New(config Config) (*Server, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	life, cut := context.WithCancel(context.Background())
+	hops := hop.Config{Direction: audit.Outbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now}
 	return &Server{
-		life:   life,
-		cut:    cut,
-		config: config,
-		hop:    hop.Config{Direction: audit.Outbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now},
-		peers:  peers{tls: config.TLS, now: config.Now},
-		ports:  make(map[portKey]*port),
-		failed: make(chan error, 1),
-		end:    make(chan struct{}),
+		life:    life,
+		cut:     cut,
+		config:  config,
+		hop:     hops,
+		peers:   peers{tls: config.TLS, now: config.Now},
+		tunnels: hop.NewTunnels(hops),
+		ports:   make(map[portKey]*port),
+		failed:  make(chan error, 1),
+		end:     make(chan struct{}),
 	}, nil
 }
 
@@ -190,8 +198,8 @@ func (s *Server) Addr(call string) net.Addr {
 // Requests under way end on the connections they are on.
 func (s *Server) Refresh() { s.peers.refresh() }
 
-// Stop closes all ports, and waits for the requests under way until ctx ends;
-// then they are cut. It may be called again.
+// Stop closes all ports, and waits for what is under way until ctx ends; then it
+// is cut. It may be called again.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	ports := s.ports
@@ -209,6 +217,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	for range ports {
 		err = errors.Join(err, <-faults)
 	}
+	err = errors.Join(err, s.tunnels.Stop(ctx))
 	stop := context.AfterFunc(ctx, s.cut)
 	s.closing.Wait()
 	stop()

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/everyhop/everyhop/policy"
+	"github.com/everyhop/everyhop/sidecar/hop"
 	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
@@ -101,6 +102,7 @@ type port struct {
 	key      portKey
 	listener *listener.Listener
 	server   *wire.Server
+	take     func(net.Conn) bool // the connections that are of bytes
 	failed   chan<- error
 	loop     sync.WaitGroup
 }
@@ -110,7 +112,7 @@ func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &port{key: key, failed: s.failed}
+	p := &port{key: key, failed: s.failed, take: func(c net.Conn) bool { return s.takeBytes(c, key) }}
 	p.listener = listener.New(ln, listener.Config{Logger: s.config.Logger, Now: s.config.Now})
 	p.server = wire.NewServer(wire.ServerConfig{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
@@ -126,7 +128,7 @@ func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) 
 func (p *port) start() { p.loop.Go(p.serve) }
 
 func (p *port) serve() {
-	err := p.server.Serve(p.listener)
+	err := p.server.Serve(hop.Split(p.listener, p.take))
 	if err == nil {
 		return
 	}

@@ -112,7 +112,8 @@ func (s *Sidecar) awaitIdentity(ctx context.Context) error {
 	}
 }
 
-// followIdentity makes new calls show the SVID that there is now.
+// followIdentity makes new calls show the SVID that there is now, and holds open
+// connections of bytes to the bundles that there are now.
 func (s *Sidecar) followIdentity() error {
 	updated := s.identity.Updated()
 	for {
@@ -123,6 +124,7 @@ func (s *Sidecar) followIdentity() error {
 		}
 		updated = s.identity.Updated()
 		s.outbound.Refresh()
+		s.recheck()
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/everyhop/everyhop/sidecar/audit"
 )
 
 // status is the sidecar's own metrics: read from its parts when they are asked
@@ -13,7 +15,7 @@ type status struct {
 	sidecar *Sidecar
 
 	ready, generation, loaded, reloaded, policy *prometheus.Desc
-	notAfter, updates, failures, build          *prometheus.Desc
+	notAfter, updates, failures, build, tunnels *prometheus.Desc
 }
 
 func (s *Sidecar) registerMetrics() error {
@@ -33,6 +35,7 @@ func (s *Sidecar) registerMetrics() error {
 			notAfter:   desc("svid_not_after_seconds", "When this sidecar's SVID expires, in Unix time; 0 without one."),
 			updates:    desc("svid_updates_total", "Good messages of the identity source."),
 			failures:   desc("svid_failures_total", "Everything that went wrong with the identity source."),
+			tunnels:    desc("tunnels", "Connections of bytes that are open.", "direction"),
 			build:      desc("build_info", "The version of everyhop that runs.", "version", "goversion"),
 		},
 	} {
@@ -44,7 +47,7 @@ func (s *Sidecar) registerMetrics() error {
 }
 
 func (m *status) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.ready, m.generation, m.loaded, m.reloaded, m.policy, m.notAfter, m.updates, m.failures, m.build} {
+	for _, d := range []*prometheus.Desc{m.ready, m.generation, m.loaded, m.reloaded, m.policy, m.notAfter, m.updates, m.failures, m.build, m.tunnels} {
 		ch <- d
 	}
 }
@@ -59,6 +62,10 @@ func (m *status) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.loaded, float64(m.sidecar.file.Status().LoadedAt.Unix()))
 	gauge(m.reloaded, yes(m.sidecar.policyError() == nil))
 	gauge(m.policy, 1, p.Digest)
+	gauge(m.tunnels, float64(m.sidecar.outbound.Tunnels()), audit.Outbound)
+	if in := m.sidecar.inbound; in != nil {
+		gauge(m.tunnels, float64(in.Tunnels()), audit.Inbound)
+	}
 	notAfter := 0.0
 	if !st.NotAfter.IsZero() {
 		notAfter = float64(st.NotAfter.Unix())

@@ -216,12 +216,13 @@ func (s *Sidecar) openInbound() error {
 		return nil
 	}
 	server, err := inbound.New(inbound.Config{
-		Policy: s.Policy,
-		TLS:    s.serverTLS(),
-		Audit:  s.audit,
-		Now:    s.config.Now,
-		Logger: s.logger,
-		PeerOf: svid.PeerOf,
+		Policy:  s.Policy,
+		TLS:     s.serverTLS(),
+		Audit:   s.audit,
+		Now:     s.config.Now,
+		Logger:  s.logger,
+		PeerOf:  svid.PeerOf,
+		Recheck: s.identity.Recheck,
 	})
 	if err != nil {
 		return err
@@ -240,11 +241,13 @@ func (s *Sidecar) openInbound() error {
 
 func (s *Sidecar) openOutbound() error {
 	server, err := outbound.New(outbound.Config{
-		Policy: s.Policy,
-		TLS:    s.clientTLS,
-		Audit:  s.audit,
-		Now:    s.config.Now,
-		Logger: s.logger,
+		Policy:  s.Policy,
+		TLS:     s.clientTLS,
+		Bytes:   s.bytesTLS,
+		Recheck: s.identity.Recheck,
+		Audit:   s.audit,
+		Now:     s.config.Now,
+		Logger:  s.logger,
 	})
 	if err != nil {
 		return err
@@ -257,8 +260,12 @@ func (s *Sidecar) openOutbound() error {
 // serverTLS follows the policy's tls: from one handshake to the next.
 func (s *Sidecar) serverTLS() *tls.Config {
 	current := func() *tls.Config {
-		t := s.Policy().TLS
-		return s.identity.ServerConfig(t.ALPN, t.RequirePQ)
+		p := s.Policy()
+		alpn := p.TLS.ALPN
+		if p.App != nil && p.App.Kind == policy.AppTCP {
+			alpn = bytesALPN
+		}
+		return s.identity.ServerConfig(alpn, p.TLS.RequirePQ)
 	}
 	config := current()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return current(), nil }
@@ -268,6 +275,22 @@ func (s *Sidecar) serverTLS() *tls.Config {
 func (s *Sidecar) clientTLS(expected spiffeid.ID) *tls.Config {
 	t := s.Policy().TLS
 	return s.identity.ClientConfig(expected, t.ALPN, t.RequirePQ)
+}
+
+// bytesALPN is what is spoken where the app or the call is of bytes.
+var bytesALPN = []string{policy.ProtoTCP}
+
+func (s *Sidecar) bytesTLS(expected spiffeid.ID) *tls.Config {
+	return s.identity.ClientConfig(expected, bytesALPN, s.Policy().TLS.RequirePQ)
+}
+
+// recheck cuts the connections of bytes that what has just changed does not allow
+// any more.
+func (s *Sidecar) recheck() {
+	s.outbound.Recheck()
+	if s.inbound != nil {
+		s.inbound.Recheck()
+	}
 }
 
 // Policy is the snapshot in use. It is never nil.

@@ -59,6 +59,7 @@ type Record struct {
 	Trace          string // the trace id of traceparent
 	DroppedHeaders int
 	Call           string // the call's name, on the way out
+	Tunnel         bool   // a connection of bytes: how long it lives says nothing of requests
 }
 
 // OnFailure is what becomes of requests that cannot be recorded.

@@ -88,7 +88,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) count(r *Record) {
 	d := directionIndex(r.Direction)
-	m.durations[d].Observe(r.Duration.Seconds())
+	if !r.Tunnel {
+		m.durations[d].Observe(r.Duration.Seconds())
+	}
 	m.cells(d, r.Rule).inc(m, r.Verdict, r.Reason)
 	if r.DroppedHeaders > 0 {
 		m.headers[d].Add(float64(r.DroppedHeaders))
