@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -14,11 +15,12 @@ import (
 // clientConn is one connection to the upstream. It carries one request at a time,
 // and has no goroutine of its own.
 type clientConn struct {
-	t    *Transport
-	conn net.Conn
-	in   source
-	out  sink
-	dog  watchdog
+	t      *Transport
+	conn   net.Conn
+	secure *tls.ConnectionState // nil where it is plain
+	in     source
+	out    sink
+	dog    watchdog
 
 	born  time.Time // and since when it has been idle
 	since time.Time
@@ -29,6 +31,10 @@ type clientConn struct {
 
 func newClientConn(t *Transport, conn net.Conn) *clientConn {
 	c := &clientConn{t: t, conn: conn, born: t.config.Now()}
+	if secure, ok := conn.(*tls.Conn); ok {
+		state := secure.ConnectionState()
+		c.secure = &state
+	}
 	c.in.open(conn, anyName, t.config.MaxFields, t.config.MaxHead)
 	c.out.open(conn, t.config.Write)
 	c.dog.late = c.watch

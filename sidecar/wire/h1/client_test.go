@@ -74,6 +74,8 @@ func TestTransport_RefusesAnswers(t *testing.T) {
 		{"two spaces", "HTTP/1.1  200 OK\r\n\r\n", wire.FlawRequestLine},
 		{"204 in chunks", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", wire.FlawCoding},
 		{"204 with a length", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", wire.FlawCoding},
+		{"103 in chunks", "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + okAnswer, wire.FlawCoding},
+		{"103 with a length", "HTTP/1.1 103 Early Hints\r\nContent-Length: 38\r\n\r\n" + okAnswer, wire.FlawCoding},
 		{"space before the colon", "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", wire.FlawField},
 		{"trailer announced that frames", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\n\r\n", wire.FlawTrailer},
 		{"U07", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", wire.FlawNone},
@@ -614,7 +616,7 @@ func TestTransport_CancelledRequestIsCut(t *testing.T) {
 		{"in the body", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", "GET", soon, errSoon},
 		{"in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "GET", soon, errSoon},
 		{"deadline at hand", "", "GET", func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(context.Background(), patience/10)
+			return context.WithTimeout(context.Background(), 3*patience)
 		}, context.DeadlineExceeded},
 		{"while sending", "", "POST", soon, errSoon},
 		{"from the start", "", "GET", func() (context.Context, context.CancelFunc) {

@@ -45,6 +45,8 @@ func (c *clientConn) receive(s *sending) (answer *http.Response, untouched bool,
 		var f framing
 		a.Header = c.in.head.header(text, &f, false)
 		switch {
+		case a.StatusCode < 200 && (f.codings > 0 || f.lengths > 0 && f.length != "0"):
+			return nil, false, readingHead(wire.FlawCoding) // some would look for a body
 		case a.StatusCode == http.StatusSwitchingProtocols:
 			answer, err := c.switched(s, a)
 			return answer, false, err

@@ -2,14 +2,17 @@ package h1
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"time"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // sink is what goes to a connection, through a buffer: a head and the body that
 // follows it are one write where they fit.
 type sink struct {
-	conn     net.Conn
+	to       io.Writer
 	vectored net.Conn // takes several pieces in one call; nil where none does
 	until    deadline
 	buf      []byte
@@ -17,7 +20,7 @@ type sink struct {
 }
 
 func (s *sink) open(conn net.Conn, stall time.Duration) {
-	s.conn, s.vectored = conn, vectored(conn)
+	s.to, s.vectored = wire.WriterOf(conn), vectored(conn)
 	s.until.set = conn.SetWriteDeadline
 	s.until.limit(stall)
 	s.buf = make([]byte, 0, bufferSize)
@@ -99,7 +102,7 @@ func (s *sink) send(p []byte) error {
 	if s.err = s.until.begin(); s.err != nil {
 		return s.err
 	}
-	_, s.err = s.conn.Write(p)
+	_, s.err = s.to.Write(p)
 	s.until.end()
 	return s.err
 }
@@ -109,7 +112,7 @@ func (s *sink) sendAll() (n int, err error) {
 	if s.err = s.until.begin(); s.err != nil {
 		return 0, s.err
 	}
-	n, s.err = s.conn.Write(s.buf)
+	n, s.err = s.to.Write(s.buf)
 	s.until.end()
 	if cap(s.buf) > 4*bufferSize {
 		s.buf = make([]byte, 0, bufferSize)

@@ -8,12 +8,15 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // TransportConfig is what a [Transport] is made of.
 type TransportConfig struct {
 	// Dial connects to the one upstream of this transport, and shakes hands where
-	// that is wanted. A request's URL has no say in it. Nil: nothing is reached.
+	// that is wanted. A request's URL has no say in it. Nil: nothing is reached. Of
+	// [wire.ErrOtherProtocol] the request's body is left as it is.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// MaxIdle is how many connections without a request are kept, Idle how long
 	// one is, MaxAge how long one gets new requests. 128, 30 seconds, and for as
@@ -83,7 +86,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer, err = t.attempt(s, true)
 	}
 	if err != nil {
-		s.closeBody()
+		if !errors.Is(err, wire.ErrOtherProtocol) {
+			s.closeBody()
+		}
 		return nil, err
 	}
 	return answer, nil
@@ -117,6 +122,7 @@ func (t *Transport) attempt(s *sending, fresh bool) (*http.Response, error) {
 	if err == nil {
 		var answer *http.Response
 		if answer, untouched, err = c.receive(s); err == nil {
+			answer.TLS = c.secure
 			return answer, nil
 		}
 		s.again = kept && untouched && isGone(err) && s.replayable()
