@@ -32,6 +32,7 @@ type responseWriter struct {
 	length int64               // as declared, or -1
 	wrote  int64
 	mute   bool // no body goes out, whatever is written
+	tunnel *tunnel
 }
 
 func (w *responseWriter) init(c *serverConn, in *incoming) {
@@ -261,6 +262,10 @@ var errShort = errors.New("the handler wrote less than it declared")
 // finish ends the answer when the handler has returned.
 func (w *responseWriter) finish() {
 	defer w.release()
+	if w.tunnel != nil {
+		_ = w.tunnel.Close()
+		return
+	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}

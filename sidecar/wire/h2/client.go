@@ -264,7 +264,8 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 	s.id = c.maxID
 	s.sendWindow, s.recvWindow = c.peer.window, int64(c.limits.StreamWindow)
 	s.sentAt = c.out.position()
-	s.localDone = out.body == nil
+	s.localDone = out.body == nil && !out.tunnel
+	out.stream = s
 	c.streams[s.id] = s
 	// Even where there is no room: it is one head for each stream that may be open.
 	c.out.headers(s.id, out.head, s.localDone)

@@ -25,11 +25,18 @@ type outgoing struct {
 	expects  bool  // 100-continue
 	extended bool  // RFC 8441
 	current  *call // of the last try, if there is a body
+
+	tunnel bool    // the caller asked to switch, in the way of HTTP/1.1
+	stream *stream // of the last try, where it did
 }
 
 // newOutgoing checks the request and makes its head.
 func newOutgoing(r *http.Request) (*outgoing, error) {
-	out := &outgoing{r: r, length: r.ContentLength}
+	out := &outgoing{length: r.ContentLength}
+	if protocol := switching(r); protocol != "" {
+		r, out.tunnel = connectOf(r, protocol), true
+	}
+	out.r = r
 	if r.Body != nil && r.Body != http.NoBody {
 		out.body = r.Body
 		if out.length == 0 {

@@ -71,7 +71,9 @@ const (
 )
 
 // RoundTrip sends the request and returns the answer's head, as
-// [http.RoundTripper] demands.
+// [http.RoundTripper] demands. A GET that asks for another protocol with Upgrade
+// goes out as the extended CONNECT that it stands for; where the upstream agrees
+// the answer is a 101, as on HTTP/1.1, and its Body an io.ReadWriteCloser.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	out, err := newOutgoing(r)
 	if err != nil {
@@ -84,6 +86,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		out.stop()
 		return nil, err
+	}
+	if out.tunnel {
+		return out.switched(answer), nil
 	}
 	return answer, nil
 }
