@@ -22,7 +22,7 @@ func TestEntry_ACallerWithoutItStopsAndGoesOnWithIt(t *testing.T) {
 	registered := time.Now()
 	d.register(webEntry)
 	web.awaitReady()
-	t.Logf("ready %s after the entry is back, most of it SPIRE's", since(registered))
+	t.Logf("ready %v after the entry is back, most of it SPIRE's", took(registered))
 	await(t, "a request to pass again", func() bool { _, ok := l.firstPassed(registered); return ok })
 	for _, a := range l.stop() {
 		if a.fault == "" && a.began.After(stopped) && a.began.Before(registered) {
@@ -53,7 +53,7 @@ func TestEntry_ACalledServiceWithoutItStopsAndGoesOnWithIt(t *testing.T) {
 	registered := time.Now()
 	d.register(ordersEntry)
 	orders.awaitReady()
-	t.Logf("ready %s after the entry is back, most of it SPIRE's", since(registered))
+	t.Logf("ready %v after the entry is back, most of it SPIRE's", took(registered))
 	await(t, "the caller without a connection yet to be answered", func() bool {
 		status, _, err := get(third.caller("orders"), "/orders/7")
 		return err == nil && status == http.StatusForbidden // it proves who it is, and the policy does not name it
@@ -66,7 +66,7 @@ func (d *domain) loseEntry(s *sidecar, e entry) {
 	deleted := time.Now()
 	d.unregister(e.name)
 	says := s.awaitUnready()
-	d.t.Logf("not ready %s after the entry is deleted", since(deleted))
+	d.t.Logf("not ready %s after the entry is deleted", tookOfTwo(deleted))
 	if !strings.Contains(says, "no identity issued") {
 		d.t.Errorf("%s without its entry: %q", s.name, says)
 	}
