@@ -61,7 +61,7 @@ func requestParser(text string) (parse func() *http.Request) {
 		if flaw, err := c.readRequest(x); err != nil || flaw != wire.FlawNone {
 			panic(flaw)
 		}
-		x.cancel()
+		x.life.cancel()
 		return &x.request
 	}
 }

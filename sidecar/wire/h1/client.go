@@ -122,7 +122,7 @@ func (c *clientConn) send(s *sending) (untouched bool, err error) {
 }
 
 const (
-	copySize  = 16 << 10
+	copySize  = 32 << 10
 	chunkHead = 10 // room for the size line before a chunk
 )
 

@@ -308,7 +308,7 @@ func TestTransport_ShortBodyGoesOutWithItsHead(t *testing.T) {
 		{strings.NewReader("hello"), 1},
 		{&arrived{closing{Reader: strings.NewReader("hello")}, 5}, 1},
 		{&arrived{closing{Reader: strings.NewReader("hello")}, 4}, 2},
-		{bytes.NewReader(make([]byte, 40000)), 4},
+		{bytes.NewReader(make([]byte, 40000)), 3},
 	} {
 		r := newRequest(t, "POST", "/", c.body)
 		want := r.ContentLength
@@ -427,9 +427,10 @@ func TestTransport_StaleConnectionIsTriedOnceMoreIfNothingCanHappenTwice(t *test
 		again  bool
 	}{
 		{"GET", nil, true},
-		{"DELETE", nil, true},
-		{"PUT", func() io.Reader { return strings.NewReader("hello") }, true},
-		{"PUT", func() io.Reader { return struct{ io.Reader }{strings.NewReader("hello")} }, false},
+		{"DELETE", nil, false},
+		{"PUT", func() io.Reader { return strings.NewReader("hello") }, false},
+		{"GET", func() io.Reader { return strings.NewReader("hello") }, true},
+		{"GET", func() io.Reader { return struct{ io.Reader }{strings.NewReader("hello")} }, false},
 		{"POST", nil, false},
 		{"POST", func() io.Reader { return strings.NewReader("hello") }, false},
 		{"PATCH", func() io.Reader { return strings.NewReader("hello") }, false},
@@ -592,6 +593,15 @@ func TestTransport_ShowsInformationToWhoAsks(t *testing.T) {
 	}
 	if _, err := to.RoundTrip(r); err != refused {
 		t.Error(err)
+	}
+}
+
+// B12, B14.
+func TestTransport_AnswersArePassedAsTheyAre(t *testing.T) {
+	u := listen(t, answers("HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"))
+	answer, body := mustTrip(t, u.transport(t, TransportConfig{}), newRequest(t, "GET", "/", nil))
+	if answer.StatusCode != 302 || answer.Header.Get("Content-Encoding") != "gzip" || body != "\x1f\x8b" {
+		t.Error(answer.StatusCode, answer.Header, body)
 	}
 }
 

@@ -108,7 +108,14 @@ func (c *serverConn) isRetired() bool {
 }
 
 // abort cuts the connection, whatever it is at.
-func (c *serverConn) abort() { _ = c.conn.Close() }
+func (c *serverConn) abort() {
+	_ = c.conn.Close()
+	c.dog.mu.Lock()
+	defer c.dog.mu.Unlock()
+	if c.current != nil {
+		c.current.life.cancel()
+	}
+}
 
 // readRequest reads a head. A client that goes away in the middle of one is an
 // error; one that takes too long has a flaw.
@@ -162,7 +169,7 @@ func (c *serverConn) answer(x *exchange, flaw wire.Flaw) bool {
 
 // call runs the handler. It is false where that panicked.
 func (c *serverConn) call(x *exchange, flaw wire.Flaw) (fine bool) {
-	defer x.cancel()
+	defer x.life.cancel()
 	defer func() {
 		if !fine {
 			if value := recover(); value != http.ErrAbortHandler && c.s.config.Panicked != nil {
@@ -203,6 +210,9 @@ func (c *serverConn) begin(x *exchange) {
 	c.dog.mu.Lock()
 	c.current, c.overdue = x, false
 	c.ended = x.flaw == wire.FlawNone && x.body.err == io.EOF
+	if c.ctx.Err() != nil { // before abort could know of it
+		x.life.cancel()
+	}
 	c.dog.mu.Unlock()
 	c.dog.begin()
 }
@@ -245,7 +255,7 @@ func (c *serverConn) readAhead(x *exchange, done chan struct{}) {
 		c.in.w += n
 		if err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				x.cancel()
+				x.life.cancel()
 			}
 			return
 		}

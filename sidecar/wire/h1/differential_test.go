@@ -33,7 +33,7 @@ type received struct {
 func ourRequest(message []byte) (received, bool) {
 	c := newServerConn(NewServer(ServerConfig{}), context.Background(), &looped{bytes: string(message), left: len(message)})
 	x := newExchange(c)
-	defer x.cancel()
+	defer x.life.cancel()
 	if flaw, err := c.readRequest(x); err != nil || flaw != wire.FlawNone {
 		return received{}, false
 	}
@@ -349,7 +349,7 @@ func TestRequests_ArriveInAnyPieces(t *testing.T) {
 			if got != accepted || got && (x.request.RequestURI != want.Target || !reflect.DeepEqual(x.request.Header, want.Header)) {
 				t.Errorf("%q in pieces of %d: %v, %v", seed, most, flaw, err)
 			}
-			x.cancel()
+			x.life.cancel()
 		}
 	}
 }

@@ -2,7 +2,6 @@ package h1
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -27,7 +26,7 @@ type exchange struct {
 	url     url.URL
 	body    requestBody
 	coding  [1]string
-	cancel  context.CancelFunc
+	life    lifetime
 	flaw    wire.Flaw
 
 	closing   bool // the connection ends with this answer
@@ -42,9 +41,8 @@ type exchange struct {
 
 func newExchange(c *serverConn) *exchange {
 	x := &exchange{c: c, header: make(http.Header)}
-	ctx, cancel := context.WithCancel(c.ctx)
-	x.request = *(&http.Request{URL: &x.url, RemoteAddr: c.remote, Header: nil}).WithContext(ctx)
-	x.cancel = cancel
+	x.life.conn = c.ctx
+	x.request = *(&http.Request{URL: &x.url, RemoteAddr: c.remote}).WithContext(&x.life)
 	return x
 }
 

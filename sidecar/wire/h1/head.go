@@ -36,6 +36,9 @@ func (h *head) begin(firstLine bool) {
 // scan goes on with b, which holds the head so far and may hold more. It reports
 // whether the head is complete; pos is where it ends.
 func (h *head) scan(b []byte) (done bool, flaw wire.Flaw) {
+	if h.fresh && len(b) > 0 && class[b[0]]&ofToken == 0 {
+		return false, wire.FlawRequestLine // such as TLS where none is expected: no line's end may come
+	}
 	for {
 		i := bytes.IndexByte(b[h.seen:], '\n')
 		if i < 0 {

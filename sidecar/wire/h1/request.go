@@ -203,11 +203,11 @@ func (s *sending) closeBody() {
 	}
 }
 
-// idempotent are the methods that may be carried out twice: RFC 9110 section
-// 9.2.2.
-func idempotent(method string) bool {
+// safe are the methods that ask for nothing to be done: RFC 9110 section 9.2.1. Of
+// those that are only idempotent a second time is not ours to choose.
+func safe(method string) bool {
 	switch method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
 	return false
@@ -216,7 +216,7 @@ func idempotent(method string) bool {
 // replayable reports whether the request may be carried out twice, and can be
 // sent twice.
 func (s *sending) replayable() bool {
-	return idempotent(s.r.Method) && s.repeatable()
+	return safe(s.r.Method) && s.repeatable()
 }
 
 func (s *sending) repeatable() bool {

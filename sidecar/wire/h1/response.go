@@ -95,7 +95,7 @@ func (x *exchange) FlushError() error {
 func (x *exchange) broken(err error) error {
 	if err != nil {
 		x.failed = err
-		x.cancel()
+		x.life.cancel()
 	}
 	return err
 }

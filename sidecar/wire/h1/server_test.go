@@ -497,6 +497,25 @@ func TestServer_FlawedRequestIsShownAsFarAsItWasRead(t *testing.T) {
 	}
 }
 
+// S22: how much is too much is the handler's to say, and it costs nothing.
+func TestServer_LargestLengthIsShown(t *testing.T) {
+	var length int64
+	got := raw(t, handle(func(w http.ResponseWriter, r *http.Request) {
+		length = r.ContentLength
+		w.WriteHeader(413)
+	}), post("Content-Length: 9223372036854775807\r\n", ""))
+	if length != 1<<63-1 || got != "HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" {
+		t.Errorf("%d, %q", length, got)
+	}
+}
+
+// What is no HTTP at all need not end a line to be refused.
+func TestServer_RefusesTLSWhereThereIsNone(t *testing.T) {
+	if got := raw(t, ServerConfig{}, "\x16\x03\x01"); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestServer_ZeroServesNothing(t *testing.T) {
 	client, server := pipe(t)
 	new(Server).ServeConn(context.Background(), server)

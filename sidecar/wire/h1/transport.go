@@ -39,8 +39,8 @@ type TransportConfig struct {
 // is sent by another one, which ends when the body's Read does.
 //
 // A request goes out again, once and on a new connection, if one that was kept
-// turns out to be closed: if nothing of it was written, or if its method is
-// idempotent (RFC 9110 section 9.2.2) and its body can be had again.
+// turns out to be closed: if nothing of it was written, or if its method is safe
+// (RFC 9110 section 9.2.1) and its body can be had again.
 //
 // A cancelled request is cut within a tenth of a second, or at once if it has
 // taken longer than that.
