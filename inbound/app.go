@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/everyhop/everyhop/policy"
-	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/serve"
 )
 
 const dialTimeout = 5 * time.Second
@@ -21,7 +21,7 @@ type app struct {
 }
 
 type appTransport struct {
-	*wire.Transport
+	*serve.Transport
 	kind             policy.AppKind
 	network, address string
 }
@@ -30,9 +30,9 @@ func (t *appTransport) reaches(to *policy.App) bool {
 	return t != nil && t.kind == to.Kind && t.network == to.Network && t.address == to.Address
 }
 
-func (a *app) transport(to *policy.App) *wire.Transport {
+func (a *app) transport(to *policy.App) *serve.Transport {
 	if to == nil { // no grant is without an app; if one were, it reaches nothing
-		return wire.NewTransport(wire.Config{})
+		return serve.NewTransport(serve.TransportConfig{})
 	}
 	if t := a.current.Load(); t.reaches(to) {
 		return t.Transport
@@ -61,9 +61,9 @@ func newAppTransport(to *policy.App) *appTransport {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	network, address := to.Network, to.Address
 	return &appTransport{
-		Transport: wire.NewTransport(wire.Config{
+		Transport: serve.NewTransport(serve.TransportConfig{
 			Dial: func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, network, address) },
-			H2:   to.Kind == policy.AppH2C,
+			H2C:  to.Kind == policy.AppH2C,
 		}),
 		kind: to.Kind, network: network, address: address,
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // ServeHTTP is the whole way of a request, in order. Each step that does not hold
@@ -60,6 +61,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Body:     snapshot.Timeouts.Body,
 		Write:    snapshot.Timeouts.Write,
 	})
+}
+
+// flawed refuses a request whose bytes are wrong, and records it.
+func (s *Server) flawed(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) {
+	x := hop.Begin(w, r, &s.hop)
+	defer x.End()
+	x.Under(s.config.Policy())
+	peer, reason := s.peer(r, x.Record.Time)
+	x.Record.Peer = peer
+	if reason == policy.Allowed {
+		reason = hop.Flawed(r, flaw)
+	}
+	x.Refuse(reason)
 }
 
 // tell sets the headers in which the app is told who calls. Every twin of them is

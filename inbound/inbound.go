@@ -21,6 +21,7 @@ import (
 	"github.com/everyhop/everyhop/sidecar/hop"
 	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/serve"
 )
 
 // Config is what a [Server] is given.
@@ -39,12 +40,16 @@ type Config struct {
 	Logger  *slog.Logger     // discards if nil
 }
 
+// maxAge bounds how long an HTTP/2 connection gets new requests: its client is
+// asked for a new one, and shakes hands anew.
+const maxAge = time.Hour
+
 // Server serves inbound requests. Its methods are safe for concurrent use.
 type Server struct {
 	config  Config
 	hop     hop.Config
 	app     app
-	wire    *wire.Server
+	wire    *serve.Server
 	tunnels *hop.Tunnels
 
 	handshake time.Duration // how long one may take
@@ -72,11 +77,15 @@ func New(config Config) (*Server, error) {
 		timeouts = snapshot.Timeouts
 	}
 	s.handshake = timeouts.Handshake
-	s.wire = wire.NewServer(wire.ServerConfig{
+	s.wire = serve.NewServer(serve.ServerConfig{
 		Handler: s,
+		Flawed:  s.flawed,
 		Headers: timeouts.Headers,
 		Idle:    timeouts.Idle,
+		Body:    timeouts.Body,
 		Write:   timeouts.Write,
+		MaxAge:  maxAge,
+		Now:     config.Now,
 		Logger:  config.Logger,
 	})
 	return s, nil
@@ -85,7 +94,7 @@ func New(config Config) (*Server, error) {
 // Serve serves the connections of ln until Stop, and then returns nil. Each ends
 // with its peer's certificate at the latest.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.wire.Serve(hop.Split(listener.New(ln, listener.Config{
+	return s.wire.Serve(hop.Split(listener.New(wire.GatherListener{Listener: ln}, listener.Config{
 		TLS:              s.config.TLS,
 		HandshakeTimeout: s.handshake,
 		Lease:            s.lease,

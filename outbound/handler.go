@@ -7,6 +7,7 @@ import (
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // passAll is what the app may say: who may say what is the peer's to decide. What
@@ -62,4 +63,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 		Write:      snapshot.Timeouts.Write,
 		Unverified: unverified,
 	})
+}
+
+// flawed refuses a request whose bytes are wrong, and records it.
+func (s *Server) flawed(w http.ResponseWriter, r *http.Request, flaw wire.Flaw, at portKey) {
+	x := hop.Begin(w, r, &s.hop)
+	defer x.End()
+	snapshot := s.config.Policy()
+	x.Under(snapshot)
+	if call := callAt(snapshot, at); call != nil {
+		x.Record.Call = call.Name
+	}
+	x.Refuse(hop.Flawed(r, flaw))
 }

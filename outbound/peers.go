@@ -17,6 +17,7 @@ import (
 	"github.com/everyhop/everyhop/identity"
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/serve"
 )
 
 const (
@@ -55,7 +56,7 @@ type peers struct {
 
 // way is the connections to one peer, and who that was last seen to be.
 type way struct {
-	*wire.Transport
+	*serve.Transport
 	as   spiffeid.ID
 	last atomic.Pointer[proof]
 }
@@ -97,7 +98,7 @@ func (p *peers) to(snapshot *policy.Snapshot, call *policy.CallRule) *way {
 	if w := p.open[key]; w != nil {
 		return w
 	}
-	w := &way{as: call.As, Transport: wire.NewTransport(wire.Config{
+	w := &way{as: call.As, Transport: serve.NewTransport(serve.TransportConfig{
 		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, call.At) },
 		TLS:    p.tls(call.As),
 		MaxAge: maxAge,

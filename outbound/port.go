@@ -15,6 +15,7 @@ import (
 	"github.com/everyhop/everyhop/sidecar/hop"
 	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/serve"
 )
 
 // portKey is a local address as the policy writes it. Port 0 is another one for
@@ -101,7 +102,7 @@ func isPort(text string) bool {
 type port struct {
 	key      portKey
 	listener *listener.Listener
-	server   *wire.Server
+	server   *serve.Server
 	take     func(net.Conn) bool // the connections that are of bytes
 	failed   chan<- error
 	loop     sync.WaitGroup
@@ -114,12 +115,16 @@ func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) 
 	}
 	p := &port{key: key, failed: s.failed, take: func(c net.Conn) bool { return s.takeBytes(c, key) }}
 	p.listener = listener.New(ln, listener.Config{Logger: s.config.Logger, Now: s.config.Now})
-	p.server = wire.NewServer(wire.ServerConfig{
+	p.server = serve.NewServer(serve.ServerConfig{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
+		Flawed:  func(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) { s.flawed(w, r, flaw, key) },
 		H2C:     true,
+		HTTP10:  true,
 		Headers: timeouts.Headers,
 		Idle:    timeouts.Idle,
+		Body:    timeouts.Body,
 		Write:   timeouts.Write,
+		Now:     s.config.Now,
 		Logger:  s.config.Logger,
 	})
 	return p, nil

@@ -29,6 +29,8 @@ const (
 	CallerUndeclared
 	CallerBanned
 	GrantEnded
+	OutsideWindow
+	SourceUndeclared
 	HostUndeclared
 	QueryMalformed
 	QueryUndeclared
@@ -49,6 +51,10 @@ const (
 	HeaderMalformed
 	HeadersTooLarge
 	BodyMalformed
+	RequestMalformed
+	CodingRefused
+	ExpectationRefused
+	RequestSlow
 	MethodRefused
 	VersionRefused
 	SchemeMismatch
@@ -82,6 +88,8 @@ var reasons = [reasonCount]reasonRow{
 	CallerUndeclared:    {"caller_undeclared", 403, 7, "no grant on this route names this caller"},
 	CallerBanned:        {"caller_banned", 403, 7, "the caller is banned"},
 	GrantEnded:          {"grant_ended", 403, 7, "the grant has ended"},
+	OutsideWindow:       {"outside_window", 403, 7, "the grant is not open at this time"},
+	SourceUndeclared:    {"source_undeclared", 403, 7, "the grant does not name the address it comes from"},
 	HostUndeclared:      {"host_undeclared", 403, 7, "the grant does not name this host"},
 	QueryMalformed:      {"query_malformed", 400, 3, "the query is malformed"},
 	QueryUndeclared:     {"query_undeclared", 400, 3, "the grant does not declare this query parameter"},
@@ -102,6 +110,10 @@ var reasons = [reasonCount]reasonRow{
 	HeaderMalformed:     {"header_malformed", 400, 3, "a header field is malformed or repeated"},
 	HeadersTooLarge:     {"headers_too_large", 431, 8, "there are too many header fields or cookies"},
 	BodyMalformed:       {"body_malformed", 400, 3, "the body is not framed as HTTP demands"},
+	RequestMalformed:    {"request_malformed", 400, 3, "the request line or a pseudo-field is malformed"},
+	CodingRefused:       {"coding_refused", 501, 12, "the transfer coding is not only chunked"},
+	ExpectationRefused:  {"expectation_refused", 417, 3, "the expectation is not 100-continue"},
+	RequestSlow:         {"request_slow", 408, 4, "the request did not come in time"},
 	MethodRefused:       {"method_refused", 405, 12, "CONNECT and TRACE are never forwarded"},
 	VersionRefused:      {"version_refused", 505, 12, "only HTTP/1.1 and HTTP/2 are spoken"},
 	SchemeMismatch:      {"scheme_mismatch", 421, 3, "the scheme is not the connection's"},

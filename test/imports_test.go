@@ -104,8 +104,39 @@ var rooms = []room{
 			prometheus:        "it reports events; others name the metrics",
 		},
 	}, {
-		path:    "sidecar/wire",
+		path: "sidecar/wire",
+		never: map[string]string{
+			module + "policy":   "the wire carries a request whatever is decided of it",
+			module + "identity": "the wire hands over the connection; who it is is for others",
+			xNet:                "names and the seam; what is spoken is for the rooms below",
+		},
+	}, {
+		path: "sidecar/wire/h1",
+		ours: []string{"sidecar/wire"},
+		never: map[string]string{
+			module + "policy":   "the wire carries a request whatever is decided of it",
+			module + "identity": "the wire hands over the connection; who it is is for others",
+			xNet:                "HTTP/1.1 is read here byte by byte",
+		},
+	}, {
+		path:    "sidecar/wire/h2",
+		ours:    []string{"sidecar/wire"},
 		foreign: []string{xNet},
+		never: map[string]string{
+			module + "policy":   "the wire carries a request whatever is decided of it",
+			module + "identity": "the wire hands over the connection; who it is is for others",
+		},
+	}, {
+		path: "sidecar/wire/serve",
+		ours: []string{"sidecar/wire", "sidecar/wire/h1", "sidecar/wire/h2"},
+		never: map[string]string{
+			module + "policy":           "the wire carries a request whatever is decided of it",
+			module + "identity":         "the wire hands over the connection; who it is is for others",
+			module + "sidecar/wire/std": "it is what this is compared with",
+		},
+	}, {
+		path: "sidecar/wire/std",
+		ours: []string{"sidecar/wire"},
 		never: map[string]string{
 			module + "policy":   "the wire carries a request whatever is decided of it",
 			module + "identity": "the wire hands over the connection; who it is is for others",
@@ -117,15 +148,6 @@ var rooms = []room{
 			module + "identity": "it sets the headers it is given and judges no one",
 		},
 	}, {
-		path:    "sidecar/hop",
-		ours:    []string{"identity", "policy", "policy/match", "sidecar/audit", "sidecar/forward"},
-		foreign: []string{spiffeID},
-		never: map[string]string{
-			module + "identity/svid": "a hop is given peers and cannot ask for keys",
-			module + "inbound":       "both directions stand on it; it leans on neither",
-			module + "outbound":      "both directions stand on it; it leans on neither",
-		},
-	}, {
 		path:    "sidecar/audit",
 		ours:    []string{"identity", "policy"},
 		foreign: []string{prometheus, xSys},
@@ -134,16 +156,18 @@ var rooms = []room{
 		},
 	}, {
 		path:    "sidecar/hop",
-		ours:    []string{"policy", "policy/match", "sidecar/audit", "sidecar/forward"},
+		ours:    []string{"identity", "policy", "policy/match", "sidecar/audit", "sidecar/forward", "sidecar/wire"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
-			module + "inbound":      "what both directions share knows neither",
-			module + "outbound":     "what both directions share knows neither",
-			module + "sidecar/wire": "it checks requests, whoever carries them",
+			module + "identity/svid":   "a hop is given peers and cannot ask for keys",
+			module + "inbound":         "both directions stand on it; it leans on neither",
+			module + "outbound":        "both directions stand on it; it leans on neither",
+			module + "sidecar/wire/h1": "it names what is wrong with requests, whoever carries them",
+			module + "sidecar/wire/h2": "it names what is wrong with requests, whoever carries them",
 		},
 	}, {
 		path:    "inbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "outbound":      "the two directions share rooms, not each other",
@@ -156,7 +180,7 @@ var rooms = []room{
 		},
 	}, {
 		path:    "outbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "inbound":       "the two directions share rooms, not each other",

@@ -109,9 +109,27 @@ func (b *requestBody) end() {
 	if !b.abandon() {
 		return
 	}
-	_ = b.rc.SetReadDeadline(time.Now().Add(drainTime))
-	_ = b.r.Body.Close() // reads on until then, so that a client that is done keeps its connection
+	if !drain(b.r, b.rc) {
+		_ = b.r.Body.Close()
+	}
 }
+
+// drain reads on in a body that nobody wants, for a moment, so that an honest
+// client can read our answer and keep its connection. It reports whether that was
+// the end of it. A client that waits to be asked is not asked.
+func drain(r *http.Request, rc *http.ResponseController) (whole bool) {
+	if _, waits := r.Header["Expect"]; waits {
+		return false
+	}
+	_ = rc.SetReadDeadline(time.Now().Add(drainTime)) // of the real clock, as every deadline of a connection
+	n, err := io.CopyN(io.Discard, r.Body, drainBytes)
+	return n < drainBytes && err == io.EOF
+}
+
+const (
+	drainTime  = 50 * time.Millisecond
+	drainBytes = 256 << 10
+)
 
 // abandon ends the reading, and is true where the server would go on with it.
 func (b *requestBody) abandon() bool {

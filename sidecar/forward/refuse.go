@@ -5,12 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// drainTime is how long we read on in a body that nobody wants, so that an honest
-// client can read our answer and keep its connection.
-const drainTime = 50 * time.Millisecond
 
 // Refusal is what a client is told: that it was refused, and where to look it up.
 // The zero Refusal answers 503.
@@ -34,16 +29,13 @@ func Refuse(w http.ResponseWriter, r *http.Request, refusal Refusal) {
 	if refusal.Decision != "" {
 		header.Set("Everyhop-Decision", refusal.Decision)
 	}
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
-	}
 	if IsGRPC(r) {
 		header.Set("Content-Type", "application/grpc")
 		header.Set("Grpc-Status", strconv.Itoa(refusal.GRPCStatus))
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	if r.ProtoMajor == 1 && endsConnection(refusal.Status) {
+	if r.ProtoMajor == 1 && (endsConnection(refusal.Status) || r.ContentLength != 0 && !drain(r, http.NewResponseController(w))) {
 		header.Set("Connection", "close")
 	}
 	if refusal.Allow != "" {

@@ -30,11 +30,13 @@ var singletons = []string{
 // the reason why there are none. scheme is the connection's. The caller of a
 // request with a flaw is refused whatever the policy says.
 //
-// net/http has thrown away the Host of a request in absolute form by now, and
-// judges and forwards by the target's authority: here the two cannot be compared.
+// What the wire refuses as malformed does not come here. Some of it is looked at
+// again all the same, where that costs nothing: this is what is judged.
 func Check(r *http.Request, scheme string) (facts policy.Request, flaw policy.Reason, ok bool) {
-	flaw = policy.Allowed
-	for _, check := range []func(*http.Request) policy.Reason{checkVersion, checkMethod, checkFields, checkBody} {
+	if r.ProtoMajor == 1 && r.ProtoMinor != 1 && scheme != "http" { // old apps speak it to us, but no peer
+		return policy.Request{}, policy.VersionRefused, false
+	}
+	for _, check := range []func(*http.Request) policy.Reason{checkMethod, checkFields, checkBody} {
 		if flaw = check(r); flaw != policy.Allowed {
 			return policy.Request{}, flaw, false
 		}
@@ -56,13 +58,6 @@ func Check(r *http.Request, scheme string) (facts policy.Request, flaw policy.Re
 		Body:        r.ContentLength != 0,
 		Upgrade:     upgrade(r),
 	}, policy.Allowed, true
-}
-
-func checkVersion(r *http.Request) policy.Reason {
-	if r.ProtoMajor == 1 && r.ProtoMinor != 1 {
-		return policy.VersionRefused
-	}
-	return policy.Allowed
 }
 
 func checkMethod(r *http.Request) policy.Reason {

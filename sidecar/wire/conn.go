@@ -17,11 +17,16 @@ type Conn struct {
 
 type connKey struct{}
 
-// ConnOf is the connection of the request with this context, nil if a [Server]
+// ConnOf is the connection of the request with this context, nil if [WithConn]
 // did not make the context.
 func ConnOf(ctx context.Context) *Conn {
 	c, _ := ctx.Value(connKey{}).(*Conn)
 	return c
+}
+
+// WithConn is a context for the requests of a connection.
+func WithConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, &Conn{Conn: c})
 }
 
 // Fact is what find says of the connection. It is asked once for each
@@ -29,8 +34,4 @@ func ConnOf(ctx context.Context) *Conn {
 func (c *Conn) Fact(find func(net.Conn) any) any {
 	c.once.Do(func() { c.fact = find(c.Conn) })
 	return c.fact
-}
-
-func connContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, &Conn{Conn: c})
 }

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -17,8 +18,9 @@ import (
 // clientConn is the client's end of a connection.
 type clientConn struct {
 	*conn
-	t    *Transport
-	born time.Time
+	t      *Transport
+	secure *tls.ConnectionState // nil where it is plain
+	born   time.Time
 
 	// Guarded by conn.mu.
 	reserved int           // streams that are open, or will be
@@ -40,6 +42,10 @@ type call struct {
 
 func newClientConn(t *Transport, nc net.Conn) *clientConn {
 	c := &clientConn{conn: newConn(nc, t.config.Limits, t.config.Times, true), t: t, born: t.config.Now(), retired: t.closed}
+	if secure, ok := nc.(*tls.Conn); ok {
+		state := secure.ConnectionState()
+		c.secure = &state
+	}
 	c.headers = c.onHeaders
 	c.gone = c.release
 	c.wentAway = c.onWentAway

@@ -53,12 +53,16 @@ func (c *serverConn) newRequest(id uint32, end bool) *stream {
 	if c.dec.over {
 		in.refuse(wire.FlawFieldSize, false)
 	}
-	if flaw := checkFields(rest); flaw != wire.FlawNone {
+	flaw := checkFields(rest)
+	if flaw == wire.FlawNone {
+		r.Header = c.dec.header(rest)
+	} else { // not one of these fields is to be shown to anyone
 		in.refuse(flaw, true)
-		return s // not one of these fields is to be shown to anyone
 	}
-	r.Header = c.dec.header(rest)
 	in.target(&pseudo, c.config.ExtendedConnect)
+	if flaw != wire.FlawNone {
+		return s
+	}
 	in.host(&pseudo)
 	in.framing(rest, end)
 	return s

@@ -109,7 +109,7 @@ func (c *clientConn) onInformation(s *stream, status int, fields []hpack.HeaderF
 func (c *clientConn) answer(s *stream, status int, fields []hpack.HeaderField) *http.Response {
 	answer := &http.Response{
 		Status: statusLine(status), StatusCode: status, Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: c.dec.header(fields), Body: http.NoBody, Request: s.call.out.r,
+		Header: c.dec.header(fields), Body: http.NoBody, Request: s.call.out.r, TLS: c.secure,
 	}
 	for _, list := range answer.Header["Trailer"] {
 		for name := range strings.SplitSeq(list, ",") {

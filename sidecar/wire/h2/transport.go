@@ -8,13 +8,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // TransportConfig is what a [Transport] is made of.
 type TransportConfig struct {
 	// Dial connects to the one upstream of this transport; a TLS connection must
 	// have shaken hands. A request's URL has no say in it. Its errors are returned
-	// as they are.
+	// as they are; of [wire.ErrOtherProtocol] the request's body is left as it is.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// DialTimeout is how long it may take; 10 seconds if zero.
 	DialTimeout time.Duration
@@ -84,7 +86,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer, err := t.try(out)
 	if err != nil {
-		out.stop()
+		if !errors.Is(err, wire.ErrOtherProtocol) {
+			out.stop()
+		}
 		return nil, err
 	}
 	if out.tunnel {

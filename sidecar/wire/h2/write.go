@@ -2,11 +2,14 @@ package h2
 
 import (
 	"encoding/binary"
+	"io"
 	"runtime"
 	"sync"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 const (
@@ -24,6 +27,7 @@ const (
 // streams are open, since their handlers are likely to have something as well.
 type writer struct {
 	c       *conn
+	to      io.Writer
 	enc     *hpack.Encoder
 	pending []byte
 	spare   []byte // the buffer before, empty
@@ -37,7 +41,7 @@ type writer struct {
 }
 
 func (w *writer) init(c *conn) {
-	w.c = c
+	w.c, w.to = c, wire.WriterOf(c.nc)
 	w.enc = hpack.NewEncoder(w)
 	w.idle.L = &c.mu
 }
@@ -106,7 +110,7 @@ func (w *writer) rounds(most int) (done bool) {
 		w.handed += uint64(len(batch))
 		w.since = c.tick.Load()
 		c.mu.Unlock()
-		_, err := c.nc.Write(batch)
+		_, err := w.to.Write(batch)
 		c.mu.Lock()
 		if cap(batch) <= keptBuffer {
 			w.spare = batch[:0]

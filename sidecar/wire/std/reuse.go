@@ -1,4 +1,4 @@
-package wire
+package std
 
 import (
 	"crypto/tls"

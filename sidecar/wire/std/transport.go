@@ -1,22 +1,22 @@
-package wire
+package std
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"time"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 const (
-	maxAnswerHeader  = 64 << 10
-	maxIdle          = 128
-	handshakeTimeout = 10 * time.Second
+	maxAnswerHeader = 64 << 10
+	maxIdle         = 128
 )
 
 // Config is what a [Transport] is made of.
@@ -183,34 +183,5 @@ func dialTLS(ctx context.Context, config *Config) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	c := tls.Client(raw, config.TLS)
-	if err := c.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, handshakeFault(raw, err)
-	}
-	return c, nil
-}
-
-// UnverifiedError is a handshake in which the upstream did not prove who it is.
-type UnverifiedError struct {
-	Err error
-}
-
-func (e *UnverifiedError) Error() string { return e.Err.Error() }
-
-func (e *UnverifiedError) Unwrap() error { return e.Err }
-
-// handshakeFault tells an upstream that is not who it should be from one that
-// went away or would not have us: that one was not reached, like one that does
-// not listen.
-func handshakeFault(raw net.Conn, err error) error {
-	said := &net.OpError{Op: "dial", Net: "tls", Addr: raw.RemoteAddr(), Err: fmt.Errorf("shaking hands: %w", err)}
-	var network net.Error // timeouts, resets, and alerts that the upstream sent
-	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return said
-	}
-	return &UnverifiedError{said}
+	return wire.Handshake(ctx, raw, config.TLS)
 }

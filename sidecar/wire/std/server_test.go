@@ -1,4 +1,4 @@
-package wire_test
+package std_test
 
 import (
 	"bufio"
@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/std"
 )
 
 // seen is what a handler saw of a request.
@@ -36,7 +37,7 @@ func watch(into chan<- seen) http.Handler {
 
 func TestServer_ShowsRequestsAsReceived(t *testing.T) {
 	saw := make(chan seen, 1)
-	_, address := serve(t, true, wire.ServerConfig{Handler: watch(saw)})
+	_, address := serve(t, true, std.ServerConfig{Handler: watch(saw)})
 	for raw, want := range map[string]seen{
 		"GET /a%2fb?x HTTP/1.1\r\nHost: h\r\n\r\n":            {method: "GET", target: "/a%2fb?x", host: "h", proto: "HTTP/1.1"},
 		"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n":               {method: "OPTIONS", target: "*", host: "h", proto: "HTTP/1.1"}, // P24
@@ -62,7 +63,7 @@ func TestServer_ShowsRequestsAsReceived(t *testing.T) {
 // T14: net/http's own wrapper would hide it.
 func TestServer_ShowsSchemeOfHTTP2(t *testing.T) {
 	saw := make(chan seen, 1)
-	_, address := serve(t, true, wire.ServerConfig{Handler: watch(saw)})
+	_, address := serve(t, true, std.ServerConfig{Handler: watch(saw)})
 	c := dialTLS(t, address, "h2")
 	framer := preface(t, c)
 	for i, scheme := range []string{"http", "https"} {
@@ -101,7 +102,7 @@ func open(t *testing.T, framer *http2.Framer, stream uint32, fields ...string) {
 
 // T05, U19.
 func TestServer_TellsItsLimitsOnHTTP2(t *testing.T) {
-	_, address := serve(t, true, wire.ServerConfig{Handler: http.NotFoundHandler()})
+	_, address := serve(t, true, std.ServerConfig{Handler: http.NotFoundHandler()})
 	frame, err := preface(t, dialTLS(t, address, "h2")).ReadFrame()
 	if err != nil {
 		t.Fatal(err)
@@ -124,14 +125,14 @@ func TestServer_TellsItsLimitsOnHTTP2(t *testing.T) {
 
 // H21.
 func TestServer_HeaderBlocksAreBounded(t *testing.T) {
-	_, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	_, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	for _, c := range []struct {
 		protocol    string
 		size, wants int
 	}{
 		{"http/1.1", 60 << 10, 200}, {"http/1.1", 65 << 10, 431}, {"http/1.1", 1 << 20, 431}, {"h2", 30 << 10, 200}, {"h2", 33 << 10, 431},
 	} {
-		to := transport(t, wire.Config{Dial: dialer(address), TLS: trusting(c.protocol)})
+		to := transport(t, std.Config{Dial: dialer(address), TLS: trusting(c.protocol)})
 		r, _ := http.NewRequest("GET", "https://h/", nil)
 		r.Header.Set("X", strings.Repeat("x", c.size))
 		answer, err := to.RoundTrip(r)
@@ -150,7 +151,7 @@ func TestServer_HeaderBlocksAreBounded(t *testing.T) {
 
 // T13, T34.
 func TestServer_HeaderThatDoesNotComeIsGivenUp(t *testing.T) {
-	_, address := serve(t, false, wire.ServerConfig{H2C: true, Headers: 30 * time.Millisecond, Idle: 30 * time.Millisecond,
+	_, address := serve(t, false, std.ServerConfig{H2C: true, Headers: 30 * time.Millisecond, Idle: 30 * time.Millisecond,
 		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	for _, raw := range []string{"", "GET / HTTP/1.1\r\nHost", "PRI * HT", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", http2.ClientPreface} {
 		c, err := net.Dial("tcp", address)
@@ -169,14 +170,14 @@ func TestServer_HeaderThatDoesNotComeIsGivenUp(t *testing.T) {
 func TestConn_FactIsFoundOnce(t *testing.T) {
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		found := 0
-		_, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fact := wire.ConnOf(r.Context()).Fact(func(c net.Conn) any {
 				found++
 				return c.(*tls.Conn).ConnectionState().NegotiatedProtocol
 			})
 			fmt.Fprint(w, fact)
 		})})
-		to := transport(t, wire.Config{Dial: dialer(address), TLS: trusting(protocol)})
+		to := transport(t, std.Config{Dial: dialer(address), TLS: trusting(protocol)})
 		for range 3 {
 			answer := get(t, to, "https://h/")
 			body, _ := io.ReadAll(answer.Body)
@@ -195,8 +196,8 @@ func TestConn_FactIsFoundOnce(t *testing.T) {
 }
 
 func TestServer_ZeroConfigServesNothing(t *testing.T) {
-	_, address := serve(t, false, wire.ServerConfig{})
-	answer := get(t, transport(t, wire.Config{Dial: dialer(address)}), "http://h/")
+	_, address := serve(t, false, std.ServerConfig{})
+	answer := get(t, transport(t, std.Config{Dial: dialer(address)}), "http://h/")
 	answer.Body.Close()
 	if answer.StatusCode != 503 {
 		t.Error(answer.StatusCode)
@@ -206,12 +207,12 @@ func TestServer_ZeroConfigServesNothing(t *testing.T) {
 func TestShutdown_RequestUnderWayEnds(t *testing.T) {
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		entered, leave := make(chan struct{}), make(chan struct{})
-		s, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(entered)
 			<-leave
 			io.WriteString(w, "done")
 		})})
-		to := transport(t, wire.Config{Dial: dialer(address), TLS: trusting(protocol)})
+		to := transport(t, std.Config{Dial: dialer(address), TLS: trusting(protocol)})
 		stopped := make(chan error, 1)
 		go func() {
 			<-entered
@@ -233,11 +234,11 @@ func TestShutdown_RequestUnderWayEnds(t *testing.T) {
 func TestShutdown_CutsWhatDoesNotEnd(t *testing.T) {
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		entered := make(chan struct{})
-		s, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(entered)
 			<-r.Context().Done()
 		})})
-		to := transport(t, wire.Config{Dial: dialer(address), TLS: trusting(protocol)})
+		to := transport(t, std.Config{Dial: dialer(address), TLS: trusting(protocol)})
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() { <-entered; cancel() }()
 		stopped := make(chan error, 1)
@@ -257,7 +258,7 @@ func TestShutdown_CutsWhatDoesNotEnd(t *testing.T) {
 func TestErrorLog_IsBoundedAndOneLineEach(t *testing.T) {
 	var out bytes.Buffer
 	ended := make(chan struct{}, 100)
-	_, address := serve(t, false, wire.ServerConfig{
+	_, address := serve(t, false, std.ServerConfig{
 		Logger: slog.New(slog.NewTextHandler(&out, nil)),
 		Now:    func() time.Time { return time.Unix(1, 0) },
 		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {

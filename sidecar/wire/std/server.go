@@ -1,14 +1,9 @@
-// Package wire is where HTTP/1.1 and HTTP/2 live: connections go in, and an
-// [http.Handler] or [http.RoundTripper] comes out. net/http does the work for
-// now, with every limit and timeout set. Nobody else starts an http.Server or an
-// http.Transport.
-//
-// A handler served by it may rely on this: RequestURI is the target as received;
-// URL.Scheme is the scheme as received, empty where the message named none; TLS
-// is always nil, because HTTP/2 lets a client switch it off: who the client is,
-// is read from [ConnOf]. A zero ServerConfig serves nothing, and a zero
-// [Transport] reaches nothing.
-package wire
+// Package std is the seam of [wire] on net/http, with every limit and timeout set.
+// It is what the engines in use are compared with by tests; nothing in production
+// imports it, since net/http cleans what it reads, so that a handler on it cannot
+// be strict. A zero ServerConfig serves nothing, and a zero [Transport] reaches
+// nothing.
+package std
 
 import (
 	"context"
@@ -19,6 +14,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // The limits of what a client may send, in bytes where nothing else is said.
@@ -97,8 +94,8 @@ func newHTTP(config *ServerConfig, maxHeader int) *http.Server {
 		IdleTimeout:                  config.Idle,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
-		ConnContext:                  connContext,
-		ErrorLog:                     log.New(&errorLog{logger: config.Logger, now: config.Now}, "", 0),
+		ConnContext:                  wire.WithConn,
+		ErrorLog:                     log.New(&errorLog{logger: config.Logger, throttle: wire.Throttle{Now: config.Now}}, "", 0),
 		Protocols:                    &protocols,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,

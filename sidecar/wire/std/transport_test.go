@@ -1,4 +1,4 @@
-package wire_test
+package std_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/std"
 )
 
 // counted counts the connections that a dial makes, and those still open.
@@ -67,10 +68,10 @@ func eachProtocol(t *testing.T, test func(t *testing.T, protocol string)) {
 // X36.
 func TestTransport_ConnectionOfAgeGetsNoNewRequests(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
-		_, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(ok)})
+		_, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(ok)})
 		now := time.Unix(1, 0)
 		d := count(address)
-		to := transport(t, wire.Config{Dial: d.Dial, TLS: trusting(protocol), MaxAge: time.Minute, Now: func() time.Time { return now }})
+		to := transport(t, std.Config{Dial: d.Dial, TLS: trusting(protocol), MaxAge: time.Minute, Now: func() time.Time { return now }})
 		for _, c := range []struct {
 			later time.Duration
 			made  int32
@@ -92,14 +93,14 @@ func TestTransport_ConnectionOfAgeGetsNoNewRequests(t *testing.T) {
 func TestTransport_CloseLetsAnswersEndAndKeepsNothing(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		more := make(chan struct{})
-		_, address := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, address := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "o")
 			http.NewResponseController(w).Flush()
 			<-more
 			io.WriteString(w, "k")
 		})})
 		d := count(address)
-		to := transport(t, wire.Config{Dial: d.Dial, TLS: trusting(protocol)})
+		to := transport(t, std.Config{Dial: d.Dial, TLS: trusting(protocol)})
 		answer := get(t, to, "https://h/")
 		to.Close()
 		if n := d.open.Load(); n != 1 {
@@ -118,18 +119,18 @@ func TestTransport_TakesNothingFromTheEnvironment(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"} {
 		t.Setenv(name, "http://127.0.0.1:9")
 	}
-	_, address := serve(t, false, wire.ServerConfig{Handler: http.HandlerFunc(ok)})
-	finish(t, get(t, transport(t, wire.Config{Dial: dialer(address)}), "http://elsewhere.test/"))
+	_, address := serve(t, false, std.ServerConfig{Handler: http.HandlerFunc(ok)})
+	finish(t, get(t, transport(t, std.Config{Dial: dialer(address)}), "http://elsewhere.test/"))
 }
 
 // H25.
 func TestTransport_AsksForNothingOfItsOwn(t *testing.T) {
 	got := make(chan http.Header, 1)
-	_, address := serve(t, false, wire.ServerConfig{H2C: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got <- r.Header })})
+	_, address := serve(t, false, std.ServerConfig{H2C: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got <- r.Header })})
 	for _, h2 := range []bool{false, true} {
 		r, _ := http.NewRequest("GET", "http://h/", nil)
 		r.Header["User-Agent"] = nil
-		answer, err := transport(t, wire.Config{Dial: dialer(address), H2: h2}).RoundTrip(r)
+		answer, err := transport(t, std.Config{Dial: dialer(address), H2: h2}).RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,8 +145,8 @@ func TestTransport_TellsUnverifiedFromGone(t *testing.T) {
 	bad := errors.New("the peer is not who must answer")
 	refuse := trusting("h2")
 	refuse.VerifyConnection = func(tls.ConnectionState) error { return bad }
-	_, secure := serve(t, true, wire.ServerConfig{Handler: http.HandlerFunc(ok)})
-	_, plain := serve(t, false, wire.ServerConfig{Handler: http.HandlerFunc(ok)})
+	_, secure := serve(t, true, std.ServerConfig{Handler: http.HandlerFunc(ok)})
+	_, plain := serve(t, false, std.ServerConfig{Handler: http.HandlerFunc(ok)})
 	hangsUp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +176,7 @@ func TestTransport_TellsUnverifiedFromGone(t *testing.T) {
 		"deadline":         {func(context.Context) (net.Conn, error) { return nil, os.ErrDeadlineExceeded }, trusting(), false},
 	} {
 		r, _ := http.NewRequest("GET", "https://h/", nil)
-		_, err := transport(t, wire.Config{Dial: c.dial, TLS: c.config}).RoundTrip(r)
+		_, err := transport(t, std.Config{Dial: c.dial, TLS: c.config}).RoundTrip(r)
 		var unverified *wire.UnverifiedError
 		if err == nil || errors.As(err, &unverified) != c.unverified {
 			t.Errorf("%s: %v", name, err)

@@ -1,4 +1,4 @@
-package wire_test
+package std_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/everyhop/everyhop/sidecar/wire"
+	"github.com/everyhop/everyhop/sidecar/wire/std"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +41,7 @@ func trusting(protocols ...string) *tls.Config {
 }
 
 // serve serves the handler, on TLS if secure, until the test ends.
-func serve(t *testing.T, secure bool, config wire.ServerConfig) (*wire.Server, string) {
+func serve(t *testing.T, secure bool, config std.ServerConfig) (*std.Server, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,7 +51,7 @@ func serve(t *testing.T, secure bool, config wire.ServerConfig) (*wire.Server, s
 	if secure {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate(t)}, NextProtos: []string{"h2", "http/1.1"}})
 	}
-	s := wire.NewServer(config)
+	s := std.NewServer(config)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := s.Serve(ln); err != nil {
@@ -71,9 +71,9 @@ func dialer(address string) func(context.Context) (net.Conn, error) {
 	}
 }
 
-func transport(t *testing.T, config wire.Config) *wire.Transport {
+func transport(t *testing.T, config std.Config) *std.Transport {
 	t.Helper()
-	to := wire.NewTransport(config)
+	to := std.NewTransport(config)
 	t.Cleanup(to.Close)
 	return to
 }
