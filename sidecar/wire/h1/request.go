@@ -10,13 +10,12 @@ import (
 )
 
 var (
-	errTarget    = errors.New("its target is none that HTTP can carry")
-	errMethod    = errors.New("its method is none, or CONNECT")
-	errHost      = errors.New("its host is none")
-	errBadField  = errors.New("it has a field that no message can have")
-	errShort     = errors.New("sending the request: its body is shorter than it was said to be")
-	errLong      = errors.New("sending the request: its body is longer than it was said to be")
-	errSendStops = errors.New("sending the request: the answer ended first")
+	errTarget   = errors.New("its target is none that HTTP can carry")
+	errMethod   = errors.New("its method is none, or CONNECT")
+	errHost     = errors.New("its host is none")
+	errBadField = errors.New("it has a field that no message can have")
+	errShort    = errors.New("sending the request: its body is shorter than it was said to be")
+	errLong     = errors.New("sending the request: its body is longer than it was said to be")
 )
 
 // sending is one request on its way.
