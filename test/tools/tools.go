@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,12 +63,8 @@ var packages = map[string]string{
 
 // Names are the programs that a Box knows where to get.
 func Names() []string {
-	names := []string{"envoy", "ghostunnel"}
-	for name := range packages {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	names := slices.AppendSeq([]string{"envoy"}, maps.Keys(packages))
+	return slices.Sorted(slices.Values(slices.AppendSeq(names, maps.Keys(modules))))
 }
 
 // Find is the program of that name, if it is installed or was fetched before.
@@ -77,8 +74,8 @@ func (b *Box) Find(name string) (Tool, error) {
 		return b.findDebian(name)
 	case name == "envoy":
 		return b.findEnvoy()
-	case name == "ghostunnel":
-		return b.findGhostunnel()
+	case modules[name].path != "":
+		return b.findBuilt(name)
 	}
 	return Tool{}, fmt.Errorf("%s: no one knows where to get it; it is none of %s", name, strings.Join(Names(), ", "))
 }
@@ -91,11 +88,11 @@ func (b *Box) Get(ctx context.Context, name string) (Tool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	switch name {
-	case "envoy":
+	switch {
+	case name == "envoy":
 		err = b.fetchEnvoy(ctx)
-	case "ghostunnel":
-		err = b.fetchGhostunnel(ctx)
+	case modules[name].path != "":
+		err = b.build(ctx, name)
 	default:
 		err = b.unpack(ctx, packages[name])
 	}
