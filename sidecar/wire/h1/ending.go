@@ -10,6 +10,14 @@ import (
 // framed is how the end of an answer's body is told: RFC 9112 section 6.3.
 type framed uint8
 
+const (
+	undecided framed = iota // while all of it is in the buffer
+	bodyless
+	sized
+	inChunks
+	untilClose
+)
+
 // margin is room for the framing of an answer that is decided late.
 const margin = 64
 

@@ -242,6 +242,16 @@ func TestBothEnds_EveryoneGetsTheirOwn(t *testing.T) {
 				r := newRequest(t, "POST", "/", body)
 				id := fmt.Sprintf("%d-%d", k, i)
 				r.Header.Set("X-Id", id)
+				if i%7 == 0 { // cut somewhere: of the others, nobody may notice
+					ctx, cancel := context.WithCancel(t.Context())
+					time.AfterFunc(time.Duration(i*k)*time.Microsecond, cancel)
+					_, got, err := trip(to, r.WithContext(ctx))
+					cancel()
+					if err == nil && got != content {
+						t.Errorf("%s: cut, but whole", id)
+					}
+					continue
+				}
 				answer, got, err := trip(to, r)
 				if err != nil || got != content || answer.Header.Get("X-Id") != id {
 					t.Errorf("%s: %d bytes of %d, %v", id, len(got), size, err)

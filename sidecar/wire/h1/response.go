@@ -6,14 +6,6 @@ import (
 	"strconv"
 )
 
-const (
-	undecided framed = iota // while all of it is in the buffer
-	bodyless
-	sized
-	inChunks
-	untilClose
-)
-
 // answer is the state of an answer on its way.
 type answer struct {
 	status   int // zero: no head yet

@@ -36,7 +36,9 @@ type TransportConfig struct {
 
 // Transport carries requests to one upstream, one at a time on each connection.
 // It writes and reads on the calling goroutine; only a body that is not there yet
-// is sent by another one, which ends when the body's Read does.
+// is sent by another one, which ends when the body's Read does. A short body is
+// there if the request has a GetBody, or if the body's method Buffered() int says
+// that as many bytes have come; it goes out with the head, in one write.
 //
 // A request goes out again, once and on a new connection, if one that was kept
 // turns out to be closed: if nothing of it was written, or if its method is safe
