@@ -273,7 +273,10 @@ func (w *responseWriter) finish() {
 		w.in.abort(http2.ErrCodeInternal, errShort) // or it would be taken for the end
 		return
 	}
-	m := message{trailers: w.trailers(), end: true}
+	m := message{end: true}
+	if !w.mute { // what has no body has nothing behind it
+		m.trailers = w.trailers()
+	}
 	if w.buffer != nil {
 		m.data = *w.buffer
 	}
