@@ -31,7 +31,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Refuse(flaw)
 		return
 	}
-	facts.Caller = peer.ID
+	facts.Caller, facts.Source = peer.ID, sourceOf(wire.ConnOf(r.Context()))
 	decision := snapshot.Decide(x.Record.Time, &facts, nil)
 	if !x.Decided(decision) {
 		return

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/everyhop/everyhop/identity"
@@ -126,6 +127,15 @@ func (s *Server) peer(r *http.Request, now time.Time) (identity.Peer, policy.Rea
 		return peer, policy.PeerExpired
 	}
 	return peer, policy.Allowed
+}
+
+// sourceOf is the address that the connection comes from; zero if it is no IP
+// address.
+func sourceOf(c net.Conn) netip.Addr {
+	if address, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return address.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }
 
 // lease is when the connection must end. One that proves nobody has ended by now.

@@ -44,7 +44,7 @@ func (s *Server) tunnel(x *hop.Tunnel, c *tls.Conn) {
 		x.Refuse(reason)
 		return
 	}
-	decision := snapshot.DecideTCP(x.Record.Time, peer.ID, nil)
+	decision := snapshot.DecideTCP(x.Record.Time, peer.ID, sourceOf(c), nil)
 	if !x.Decided(decision) {
 		return
 	}
@@ -81,12 +81,12 @@ func (s *Server) standing(c *tls.Conn, peer identity.Peer, now time.Time) hop.St
 	if s.config.Recheck != nil && s.config.Recheck(c.ConnectionState()) != nil {
 		return hop.Standing{Reason: policy.PeerUnverified}
 	}
-	decision := s.config.Policy().DecideTCP(now, peer.ID, nil)
+	decision := s.config.Policy().DecideTCP(now, peer.ID, sourceOf(c), nil)
 	if decision.Verdict != policy.Allow {
 		return hop.Standing{Reason: decision.Reason}
 	}
 	until := peer.NotAfter
-	if end := decision.Grant.Until(); !end.IsZero() && end.Before(until) {
+	if end := decision.Grant.Until(now); !end.IsZero() && end.Before(until) {
 		until = end
 	}
 	return hop.Standing{Reason: policy.Allowed, Until: until}

@@ -52,7 +52,7 @@ func (c *compiler) compileGrant(g *Grant, index int) *Rule {
 	c.checkUpgrade(g.Upgrade, g.To)
 	rule.conditions = conditions{
 		hosts: texts(g.Host), query: c.query(g), body: g.Body != nil,
-		upgrade: textOf(g.Upgrade), origins: slices.Contains(rule.Headers, "origin"),
+		when: c.window(g.When), upgrade: textOf(g.Upgrade), origins: slices.Contains(rule.Headers, "origin"),
 	}
 	if g.Until != nil {
 		rule.conditions.until = g.Until.Time

@@ -83,7 +83,6 @@ func TestCompile_RefusesWhatHasNoMeaningYet(t *testing.T) {
 		{grant("where: path.id == user.sub"), "p.yaml:5:63: where: is not supported yet"},
 		{grant("cors: {origins: [https://a.test]}"), "cors: is not supported yet"},
 		{grant("limit: {per_caller: 5/s}"), "limit: is not supported yet"},
-		{grant("when: {cidr: [10.0.0.0/8]}"), "when: is not supported yet"},
 		{grant("strict: true"), "strict: is not supported yet"},
 		{grant("body: {schema: a.json}"), "schema: is not supported yet"},
 		{grant("query: {a: {type: int}}"), "a typed or required query parameter is not supported yet (list its name only: query: [a])"},

@@ -11,7 +11,8 @@ import (
 // The zero value asks that there be neither query nor upgrade, nor a body where
 // the method commonly has none.
 type conditions struct {
-	until   time.Time        // zero: no end
+	until   time.Time // zero: no end
+	when    window
 	hosts   []string         // empty: any
 	query   map[string]param // by decoded name
 	upgrade string           // the one protocol that may be switched to; empty: none
@@ -31,6 +32,12 @@ type param struct {
 func (c *conditions) judge(now time.Time, r *Request) Reason {
 	if !c.until.IsZero() && !now.Before(c.until) {
 		return GrantEnded
+	}
+	if !c.when.openAt(now) {
+		return OutsideWindow
+	}
+	if !c.when.names(r.Source) {
+		return SourceUndeclared
 	}
 	if len(c.hosts) > 0 && !slices.Contains(c.hosts, r.Host) {
 		return HostUndeclared
@@ -120,7 +127,7 @@ func (c *conditions) covers(d *conditions, routes []Route) bool {
 	if !c.until.IsZero() && (d.until.IsZero() || d.until.After(c.until)) {
 		return false
 	}
-	return subset(c.hosts, d.hosts) && c.coversQuery(d) && c.coversUpgrade(d) && c.coversBody(d, routes)
+	return c.when.covers(&d.when) && subset(c.hosts, d.hosts) && c.coversQuery(d) && c.coversUpgrade(d) && c.coversBody(d, routes)
 }
 
 func (c *conditions) coversUpgrade(d *conditions) bool {

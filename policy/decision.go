@@ -5,6 +5,7 @@
 package policy
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -23,7 +24,10 @@ type Request struct {
 	// extended CONNECT of HTTP/2 (RFC 8441) is the GET that it stands for. Origin is
 	// the field of that name as received: whose page a browser asks for.
 	Upgrade, Origin string
-	TCP             bool // a connection of bytes: besides it only Caller is there
+	TCP             bool // a connection of bytes: besides it only Caller and Source are there
+	// Source is the address that the connection comes from; on the way out it is
+	// zero, as where nobody knows it.
+	Source netip.Addr
 }
 
 // Decision is what the policy says of one request, and by which rule.

@@ -104,6 +104,8 @@ func missing(rule *Rule, to *Route, path string, now time.Time, r *Request) []st
 
 // missing asks judge again and again, each time without what was at fault.
 func (c *conditions) missing(now time.Time, r Request) (list []string) {
+	own := *c // without until: and when: as they turn out to fail
+	c = &own
 	for {
 		why := c.judge(now, &r)
 		if why == Allowed {
@@ -112,7 +114,11 @@ func (c *conditions) missing(now time.Time, r Request) (list []string) {
 		list = append(list, c.lacks(why, &r))
 		switch why {
 		case GrantEnded:
-			now = time.Time{}
+			own.until = time.Time{}
+		case OutsideWindow:
+			own.when.zone = nil
+		case SourceUndeclared:
+			own.when.from = nil
 		case HostUndeclared:
 			r.Host = c.hosts[0]
 		case QueryMalformed:

@@ -68,9 +68,6 @@ func (c *compiler) laterGrant(g *Grant) {
 	if g.Limit != nil {
 		c.later(g.Limit.Pos, "limit:", removeIt)
 	}
-	if g.When != nil {
-		c.later(g.When.Pos, "when:", removeIt)
-	}
 	if g.Strict {
 		c.later(g.Pos, "strict:", "remove it: undeclared headers are dropped")
 	}

@@ -2,8 +2,10 @@ package policy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -21,6 +23,10 @@ type oracleGrant struct {
 	from   []string
 	to     []string // METHOD TEMPLATE, or tcp
 	until  time.Time
+	hours  string // FROM-TO in a zone
+	zone   string
+	days   string // as Go abbreviates them
+	cidr   []string
 	host   []string
 	query  []string // a name that ends with + may be repeated
 	body   bool
@@ -102,6 +108,12 @@ func (g oracleGrant) fails(now time.Time, r *policy.Request) string {
 	if !g.until.IsZero() && !now.Before(g.until) {
 		return "grant_ended"
 	}
+	if g.hours != "" && !g.hourStrikes(now) {
+		return "outside_window"
+	}
+	if len(g.cidr) > 0 && !anyOf(g.cidr, func(n string) bool { return oracleNetwork(n, r.Source) }) {
+		return "source_undeclared"
+	}
 	if len(g.host) > 0 && !anyOf(g.host, func(h string) bool { return h == r.Host }) {
 		return "host_undeclared"
 	}
@@ -125,6 +137,40 @@ func (g oracleGrant) fails(now time.Time, r *policy.Request) string {
 		return "body_type"
 	}
 	return ""
+}
+
+// hourStrikes goes back in time to the minute at which the hours began, and looks
+// what day it was.
+func (g oracleGrant) hourStrikes(now time.Time) bool {
+	zone, err := time.LoadLocation(g.zone)
+	if err != nil {
+		panic(err)
+	}
+	from, to, _ := strings.Cut(g.hours, "-")
+	clock := now.In(zone).Format("15:04")
+	today, yesterday := now.In(zone).Format("Mon"), now.In(zone).AddDate(0, 0, -1).Format("Mon")
+	if from < to {
+		return strings.Contains(g.days, today) && from <= clock && clock < to
+	}
+	return strings.Contains(g.days, today) && from <= clock || strings.Contains(g.days, yesterday) && clock < to
+}
+
+// oracleNetwork compares the bits as text.
+func oracleNetwork(network string, source netip.Addr) bool {
+	base, length, _ := strings.Cut(network, "/")
+	n, err := strconv.Atoi(length)
+	if err != nil {
+		panic(err)
+	}
+	bits := func(a netip.Addr) string {
+		text := ""
+		for _, b := range a.AsSlice() {
+			text += fmt.Sprintf("%08b", b)
+		}
+		return text
+	}
+	own, other := bits(netip.MustParseAddr(base)), bits(source.Unmap())
+	return len(own) == len(other) && own[:n] == other[:n]
 }
 
 var oracleQuery = regexp.MustCompile(`^([!$%&'()*+,\-./0-9:=?@A-Z\[\\\]^_` + "`" + `a-z{|}~])*$`)

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,11 @@ var (
 	someQuery    = []string{"p", "q=1", "p=1", "%70=2", "r", "P=1", "p+", "p%20=", "=", "", "a;b", "%", "p[]=1"}
 	someHosts    = []string{"a.test", "b.test"}
 	someTypes    = []string{"a/b", "text/html"}
+	someHours    = []string{"11:59-12:00", "12:00-12:01", "12:00-24:00", "13:00-12:01", "23:00-01:00", "00:00-24:00", "12:01-00:00"}
+	someDays     = []string{"Wed", "Tue", "TueWed", "SunMonTueWedThuFriSat", "Thu"}
+	someZones    = []string{"UTC", "Europe/Madrid", "Asia/Tokyo", "Pacific/Auckland"}
+	someNetworks = []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "fd00::/8", "::/0", "0.0.0.0/0"}
+	someSources  = []string{"10.1.2.3", "10.2.0.1", "11.0.0.1", "fd00::1", "::ffff:10.1.2.3", "2001:db8::1"}
 )
 
 func drawGrant(t *rapid.T, i int) oracleGrant {
@@ -35,6 +41,14 @@ func drawGrant(t *rapid.T, i int) oracleGrant {
 	g.to = rapid.SliceOfNDistinct(routes, 1, 3, rapid.ID[string]).Draw(t, "to")
 	if rapid.IntRange(0, 4).Draw(t, "ends") == 0 {
 		g.until = now.Add(time.Duration(rapid.IntRange(-1, 1).Draw(t, "until")) * time.Second)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "timed") == 0 {
+		g.hours = rapid.SampledFrom(someHours).Draw(t, "hours")
+		g.days = rapid.SampledFrom(someDays).Draw(t, "days")
+		g.zone = rapid.SampledFrom(someZones).Draw(t, "zone")
+	}
+	if rapid.IntRange(0, 4).Draw(t, "networked") == 0 {
+		g.cidr = rapid.SliceOfNDistinct(rapid.SampledFrom(someNetworks), 1, 2, rapid.ID[string]).Draw(t, "cidr")
 	}
 	if rapid.IntRange(0, 4).Draw(t, "hosted") == 0 {
 		g.host = rapid.SliceOfNDistinct(rapid.SampledFrom(someHosts), 1, 2, rapid.ID[string]).Draw(t, "host")
@@ -90,6 +104,9 @@ func drawRequest(t *rapid.T, p oraclePolicy) *policy.Request {
 		Host:   rapid.SampledFrom(append([]string{"", "c.test"}, someHosts...)).Draw(t, "host"),
 		Query:  strings.Join(rapid.SliceOfN(rapid.SampledFrom(someQuery), 0, 3).Draw(t, "query"), "&"),
 		Body:   rapid.Bool().Draw(t, "body"),
+	}
+	if rapid.IntRange(0, 9).Draw(t, "sourceless") != 0 {
+		r.Source = netip.MustParseAddr(rapid.SampledFrom(someSources).Draw(t, "source"))
 	}
 	if rapid.IntRange(0, 30).Draw(t, "anonymous") != 0 {
 		r.Caller = spiffeid.RequireFromString(rapid.SampledFrom(someIDs).Draw(t, "caller"))
@@ -154,6 +171,9 @@ func fit(t *rapid.T, r *policy.Request, g oracleGrant) {
 	if len(g.host) > 0 {
 		r.Host = g.host[0]
 	}
+	if len(g.cidr) > 0 {
+		r.Source = netip.MustParsePrefix(g.cidr[0]).Addr()
+	}
 }
 
 // spec is the policy as the evaluator gets it; grant i stands in line i+1.
@@ -198,6 +218,9 @@ func (p oraclePolicy) spec(t testing.TB) *policy.Spec {
 		if !g.until.IsZero() {
 			grant.Until = &policy.Until{Time: g.until}
 		}
+		if g.hours != "" || g.cidr != nil {
+			grant.When = g.when(t)
+		}
 		if g.ws {
 			grant.Upgrade = &policy.Text{Pos: grant.Pos, Text: "websocket"}
 		}
@@ -210,6 +233,30 @@ func (p oraclePolicy) spec(t testing.TB) *policy.Spec {
 		spec.Allow = append(spec.Allow, grant)
 	}
 	return spec
+}
+
+// when is the window as the parser reads it: what it makes of text is for its own
+// tests.
+func (g oracleGrant) when(t testing.TB) *policy.When {
+	when := &policy.When{Zone: g.zone}
+	for day := time.Sunday; day <= time.Saturday; day++ {
+		if strings.Contains(g.days, day.String()[:3]) {
+			when.Days = when.Days.With(day)
+		}
+	}
+	if g.hours != "" {
+		minutes := func(clock string) int {
+			var hour, minute int
+			_, err := fmt.Sscanf(clock, "%d:%d", &hour, &minute)
+			check(t, err)
+			return 60*hour + minute
+		}
+		when.Hours = policy.Hours{From: minutes(g.hours[:5]), To: minutes(g.hours[6:])}
+	}
+	for _, network := range g.cidr {
+		when.CIDR = append(when.CIDR, netip.MustParsePrefix(network))
+	}
+	return when
 }
 
 func check(t testing.TB, err error) {
@@ -290,7 +337,8 @@ func TestCompile_UnreachableGrantsChangeNothing(t *testing.T) {
 		refused++
 		for range 20 {
 			r := drawRequest(rt, whole)
-			if got, want := kept.answer(now, r), whole.answer(now, r); got != want {
+			at := now.Add(time.Duration(rapid.IntRange(-2, 2).Draw(rt, "hours off")) * time.Hour)
+			if got, want := kept.answer(at, r), whole.answer(at, r); got != want {
 				rt.Fatalf("%+v\nwithout what was refused: %+v\n%+v: %s, was %s", whole, kept, r, got, want)
 			}
 		}
@@ -305,7 +353,7 @@ func narrower(t *rapid.T, grants []oracleGrant) oracleGrant {
 	g := rapid.SampledFrom(grants).Draw(t, "wider")
 	other := drawGrant(t, len(grants))
 	g.name, g.shadow = other.name, other.shadow
-	switch rapid.IntRange(0, 6).Draw(t, "change") {
+	switch rapid.IntRange(0, 8).Draw(t, "change") {
 	case 0:
 		g.to, g.ws = g.to[:1], g.ws && strings.HasPrefix(g.to[0], "GET ")
 	case 1:
@@ -316,6 +364,10 @@ func narrower(t *rapid.T, grants []oracleGrant) oracleGrant {
 		g.query = other.query
 	case 4:
 		g.body, g.types = other.body, other.types
+	case 6:
+		g.hours, g.days, g.zone = other.hours, other.days, other.zone
+	case 7:
+		g.cidr = other.cidr
 	case 5:
 		g.ws, g.origin = g.ws && other.ws, other.origin
 	}

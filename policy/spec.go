@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -256,10 +257,10 @@ type CORSRule struct {
 // When narrows a grant to times and sources.
 type When struct {
 	Pos   Pos
-	Days  string
-	Hours string
-	Zone  string
-	CIDR  []string
+	Days  Days // none: every day
+	Hours Hours
+	Zone  string         // of the IANA database; there where days or hours are
+	CIDR  []netip.Prefix // empty: from anywhere
 }
 
 // Endpoint is one entry of a call's at:.
@@ -302,6 +303,8 @@ type Retry struct {
 type Test struct {
 	Pos    Pos
 	As     spiffeid.ID
+	At     time.Time      // zero: when the tests are run
+	FromIP netip.Addr     // zero: unknown
 	User   map[string]any // nil: no user
 	Method string
 	Target string // origin-form, with its query

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -16,12 +17,19 @@ const tcpRoute = "tcp"
 // DecideTCP judges a connection of bytes to a tcp:// app as of now, as [Snapshot.Decide]
 // judges a request: the first grant of the file that names the caller and has
 // not ended decides. It allocates nothing where trace is nil.
-func (s *Snapshot) DecideTCP(now time.Time, caller spiffeid.ID, trace *Trace) Decision {
-	return s.Decide(now, &Request{Caller: caller, TCP: true}, trace)
+func (s *Snapshot) DecideTCP(now time.Time, caller spiffeid.ID, source netip.Addr, trace *Trace) Decision {
+	return s.Decide(now, &Request{Caller: caller, Source: source, TCP: true}, trace)
 }
 
-// Until is the end of the grant, zero where it has none.
-func (g *Rule) Until() time.Time { return g.conditions.until }
+// Until is when what the grant allows now must be asked again, because the grant
+// could be over: its end, or that of the hours in which it is open. Zero: never.
+func (g *Rule) Until(now time.Time) time.Time {
+	end := g.conditions.when.changes(now)
+	if until := g.conditions.until; end.IsZero() || !until.IsZero() && until.Before(end) {
+		return until
+	}
+	return end
+}
 
 // bytesOnly refuses what a grant of tcp cannot hold to: ignored, it would let
 // more pass than it says. policy/file says it of a text, at each key.

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -47,20 +48,20 @@ func TestDecideTCP(t *testing.T) {
 		{"spiffe://td.test/sa/new", now.Add(time.Hour), "grant_ended ending @ tcp ~ trial"},
 	} {
 		caller := spiffeid.RequireFromString(c.caller)
-		if got := show(s.DecideTCP(c.at, caller, nil)); got != c.want {
+		if got := show(s.DecideTCP(c.at, caller, netip.Addr{}, nil)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.caller, got, c.want)
 		}
-		if got := show(s.DecideTCP(c.at, caller, &policy.Trace{})); got != c.want {
+		if got := show(s.DecideTCP(c.at, caller, netip.Addr{}, &policy.Trace{})); got != c.want {
 			t.Errorf("%s: traced: %s, want %s", c.caller, got, c.want)
 		}
-		if n := testing.AllocsPerRun(20, func() { s.DecideTCP(c.at, caller, nil) }); n != 0 {
+		if n := testing.AllocsPerRun(20, func() { s.DecideTCP(c.at, caller, netip.Addr{}, nil) }); n != 0 {
 			t.Errorf("%s: %v allocations", c.caller, n)
 		}
 	}
-	if got := show(s.DecideTCP(now, spiffeid.ID{}, nil)); got != "peer_unverified" {
+	if got := show(s.DecideTCP(now, spiffeid.ID{}, netip.Addr{}, nil)); got != "peer_unverified" {
 		t.Errorf("nobody: %s", got)
 	}
-	if d := (*policy.Snapshot)(nil).DecideTCP(now, spiffeid.RequireFromString("spiffe://td.test/a"), nil); d != (policy.Decision{}) {
+	if d := (*policy.Snapshot)(nil).DecideTCP(now, spiffeid.RequireFromString("spiffe://td.test/a"), netip.Addr{}, nil); d != (policy.Decision{}) {
 		t.Errorf("no snapshot: %+v", d)
 	}
 }
@@ -68,7 +69,7 @@ func TestDecideTCP(t *testing.T) {
 // Neither kind of app takes what is for the other.
 func TestDecideTCP_IsNoWayAroundRoutes(t *testing.T) {
 	web := spiffeid.RequireFromString("spiffe://td.test/sa/web")
-	if got := show(compile(t, rich).DecideTCP(now, web, nil)); got != "route_undeclared" {
+	if got := show(compile(t, rich).DecideTCP(now, web, netip.Addr{}, nil)); got != "route_undeclared" {
 		t.Errorf("bytes to an HTTP app: %s", got)
 	}
 	for _, line := range []string{"GET /", "tcp /", "OPTIONS *"} {
@@ -212,7 +213,7 @@ func TestDecideTCP_AgreesWithTheOracle(t *testing.T) {
 			if strings.HasPrefix(want, "allow") {
 				allowed++
 			}
-			if got := show(s.DecideTCP(now, r.Caller, nil)); got != want {
+			if got := show(s.DecideTCP(now, r.Caller, r.Source, nil)); got != want {
 				rt.Fatalf("%+v\n%s\n got %s\nwant %s", p, id, got, want)
 			}
 		}

@@ -14,7 +14,7 @@ type TestResult struct {
 	OK    bool
 }
 
-// RunTests asks s, as of now, what its own tests: ask. The results are in the
+// RunTests asks s, as of now where they say no at:, what its own tests: ask. The results are in the
 // order of the file.
 func RunTests(s *Snapshot, now time.Time) []TestResult {
 	if s == nil {
@@ -23,7 +23,11 @@ func RunTests(s *Snapshot, now time.Time) []TestResult {
 	results := make([]TestResult, 0, len(s.Tests))
 	for i := range s.Tests {
 		t := &s.Tests[i]
-		d := s.Decide(now, t.request(), nil)
+		at := now
+		if !t.At.IsZero() {
+			at = t.At
+		}
+		d := s.Decide(at, t.request(), nil)
 		results = append(results, TestResult{
 			Pos:   t.Pos,
 			Asked: t.request().asks(t.Target) + " as " + t.As.String(),
@@ -37,5 +41,5 @@ func RunTests(s *Snapshot, now time.Time) []TestResult {
 
 func (t *Test) request() *Request {
 	path, query, _ := strings.Cut(t.Target, "?")
-	return &Request{Caller: t.As, Method: t.Method, Path: path, Query: query, TCP: t.TCP}
+	return &Request{Caller: t.As, Method: t.Method, Path: path, Query: query, TCP: t.TCP, Source: t.FromIP}
 }

@@ -106,16 +106,20 @@ func stage(why Reason) int {
 	switch why {
 	case GrantEnded:
 		return 1
-	case HostUndeclared:
+	case OutsideWindow:
 		return 2
-	case QueryMalformed, QueryUndeclared, QueryRepeated:
+	case SourceUndeclared:
 		return 3
-	case UpgradeUndeclared, OriginUndeclared:
+	case HostUndeclared:
 		return 4
-	case BodyUndeclared, BodyType:
+	case QueryMalformed, QueryUndeclared, QueryRepeated:
 		return 5
+	case UpgradeUndeclared, OriginUndeclared:
+		return 6
+	case BodyUndeclared, BodyType:
+		return 7
 	}
-	return 6
+	return 8
 }
 
 // stated is a condition that the grant or the request brings up, and what to
@@ -128,6 +132,12 @@ type stated struct {
 func (c *conditions) stated(r *Request) (all []stated) {
 	if !c.until.IsZero() {
 		all = append(all, stated{stage(GrantEnded), "until: " + instant(c.until) + " has not come"})
+	}
+	if c.when.zone != nil {
+		all = append(all, stated{stage(OutsideWindow), "when: it is open now, " + c.when.says()})
+	}
+	if len(c.when.from) > 0 {
+		all = append(all, stated{stage(SourceUndeclared), "when: cidr: names " + r.Source.String()})
 	}
 	if len(c.hosts) > 0 {
 		all = append(all, stated{stage(HostUndeclared), "host: names " + r.Host})
@@ -152,6 +162,10 @@ func (c *conditions) lacks(why Reason, r *Request) string {
 	switch why {
 	case GrantEnded:
 		return "until: the grant ended at " + instant(c.until)
+	case OutsideWindow:
+		return "when: it is open " + c.when.says() + ", not now"
+	case SourceUndeclared:
+		return "when: cidr: does not name " + source(r) + "; it names " + some(c.when.networks())
 	case HostUndeclared:
 		return "host: does not name " + strconv.Quote(r.Host) + "; it names " + some(c.hosts)
 	case QueryUndeclared:
@@ -164,6 +178,13 @@ func (c *conditions) lacks(why Reason, r *Request) string {
 		return "body: is not declared, and " + r.Method + " carries one only where it is"
 	}
 	return why.Explain()
+}
+
+func source(r *Request) string {
+	if !r.Source.IsValid() {
+		return "an unknown address"
+	}
+	return r.Source.String()
 }
 
 func (c *conditions) declared() string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ Of the headers, host, content-type, content-length, transfer-encoding and upgrad
 take part in a decision. The file - is standard input.`
 
 func newExplain(w world) *cobra.Command {
-	var caller string
+	var caller, fromIP, at string
 	var headers, user []string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -37,17 +38,23 @@ func newExplain(w world) *cobra.Command {
 				return usage(errors.New("--user: end-user tokens are not supported yet"))
 			}
 			r, err := newRequest(caller, args[1:], headers)
-			if err != nil {
+			if err == nil {
+				err = setSource(r, fromIP)
+			}
+			now, err2 := momentOf(at)
+			if err = errors.Join(err, err2); err != nil {
 				return usage(err)
 			}
 			s, err := load(w, args[0])
 			if err != nil {
 				return err
 			}
-			return explain(w.out, s, r, strings.Join(args[1:], " "), asJSON)
+			return explain(w.out, s, now, r, strings.Join(args[1:], " "), asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&caller, "as", "", "the caller's SPIFFE `ID`")
+	cmd.Flags().StringVar(&fromIP, "from-ip", "", "the `ADDRESS` that the caller connects from; unknown if unsaid")
+	cmd.Flags().StringVar(&at, "at", "", "when it asks, as in 2026-12-01T00:00:00Z; now if unsaid")
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header, `NAME: VALUE`; may be repeated")
 	cmd.Flags().StringArrayVar(&user, "user", nil, "the user's claims, `NAME=VALUE` (not supported yet)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the explanation as JSON")
@@ -89,6 +96,27 @@ func newRequest(caller string, asked, headers []string) (*policy.Request, error)
 	return r, nil
 }
 
+func setSource(r *policy.Request, address string) (err error) {
+	if address == "" {
+		return nil
+	}
+	if r.Source, err = netip.ParseAddr(address); err != nil {
+		return fmt.Errorf("--from-ip %s: it is not an IP address (write one, as in 10.0.0.7)", address)
+	}
+	return nil
+}
+
+func momentOf(text string) (time.Time, error) {
+	if text == "" {
+		return time.Now(), nil
+	}
+	moment, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--at %s: it is not a moment of RFC 3339 (write date, time and zone, as in 2026-12-01T00:00:00Z)", text)
+	}
+	return moment, nil
+}
+
 func setHeader(r *policy.Request, name, value string) {
 	switch name {
 	case "host":
@@ -107,8 +135,8 @@ func setHeader(r *policy.Request, name, value string) {
 	}
 }
 
-func explain(out io.Writer, s *policy.Snapshot, r *policy.Request, asked string, asJSON bool) error {
-	e := policy.Explain(s, time.Now(), r)
+func explain(out io.Writer, s *policy.Snapshot, now time.Time, r *policy.Request, asked string, asJSON bool) error {
+	e := policy.Explain(s, now, r)
 	var err error
 	if asJSON {
 		err = writeJSON(out, viewOf(e))

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -101,10 +103,10 @@ func (r *reader) grantLimit(n *yaml.Node) *policy.GrantLimit {
 var whenTable = table[policy.When]{
 	is: "when",
 	fields: []field[policy.When]{
-		{"days", func(r *reader, n *yaml.Node, w *policy.When) { w.Days, _ = readDays(r, n) }},
+		{"days", func(r *reader, n *yaml.Node, w *policy.When) { w.Days = r.days(n) }},
 		{"hours", func(r *reader, n *yaml.Node, w *policy.When) { w.Hours = r.hours(n) }},
 		{"zone", func(r *reader, n *yaml.Node, w *policy.When) { w.Zone, _ = readZone(r, n) }},
-		{"cidr", func(r *reader, n *yaml.Node, w *policy.When) { w.CIDR = distinct(r, n, readCIDR) }},
+		{"cidr", func(r *reader, n *yaml.Node, w *policy.When) { w.CIDR = r.networks(n) }},
 	},
 }
 
@@ -134,23 +136,64 @@ var (
 	zones = regexp.MustCompile(`^(UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+){1,2})$`)
 )
 
-func readDays(r *reader, n *yaml.Node) (string, bool) {
-	return matching(days, "days of the week", "write them as in mon-fri or sat,sun")(r, n)
+// days is a list of days and of stretches of them. One like fri-mon goes round
+// the end of the week.
+func (r *reader) days(n *yaml.Node) (set policy.Days) {
+	text, ok := matching(days, "days of the week", "write them as in mon-fri or sat,sun")(r, n)
+	if !ok {
+		return 0
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, stretch := strings.Cut(part, "-")
+		if !stretch {
+			last = first
+		}
+		day := weekday(first)
+		for ; day != weekday(last); day = (day + 1) % 7 {
+			set = set.With(day)
+		}
+		set = set.With(day)
+	}
+	return set
 }
 
-func (r *reader) hours(n *yaml.Node) string {
+// weekday is the day of that name, which the expression let pass.
+func weekday(name string) time.Weekday {
+	return time.Weekday(strings.Index("sunmontuewedthufrisat", name) / len("sun"))
+}
+
+func (r *reader) hours(n *yaml.Node) policy.Hours {
 	const hint = "write from and to on a clock of 24 hours, as in 08:00-18:00"
 	text, ok := matching(hours, "a time of the day", hint)(r, n)
-	if from, to, _ := strings.Cut(text, "-"); ok && from == to {
+	if !ok {
+		return policy.Hours{}
+	}
+	from, to, _ := strings.Cut(text, "-")
+	if from == to {
 		r.refuseValue(n, show(text)+" is no time at all", hint)
 	}
-	return text
+	return policy.Hours{From: minutes(from), To: minutes(to)}
+}
+
+// minutes is how many a time of the day is past midnight. The expression let
+// nothing pass that is not five characters of that form.
+func minutes(clock string) int {
+	hour, _ := strconv.Atoi(clock[:2])
+	minute, _ := strconv.Atoi(clock[3:])
+	return hour*60 + minute
 }
 
 // readZone is the form of a name of the time zone database: whether there is
 // such a zone is on the disk, where this room does not look.
 func readZone(r *reader, n *yaml.Node) (string, bool) {
 	return matching(zones, "a time zone", "write its name in the IANA database, as in Europe/Madrid, or UTC")(r, n)
+}
+
+func (r *reader) networks(n *yaml.Node) (all []netip.Prefix) {
+	for _, text := range distinct(r, n, readCIDR) {
+		all = append(all, netip.MustParsePrefix(text)) // readCIDR could
+	}
+	return all
 }
 
 func readCIDR(r *reader, n *yaml.Node) (string, bool) {
@@ -162,6 +205,8 @@ func readCIDR(r *reader, n *yaml.Node) (string, bool) {
 	switch {
 	case err != nil:
 		r.refuseValue(n, show(text)+" is not a network", "write an address and a length, as in 10.0.0.0/8 or fd00::/8")
+	case prefix.Addr().Is4In6():
+		r.refuseValue(n, text+" is IPv4 written as IPv6", "write the IPv4 network, as in 10.0.0.0/8")
 	case prefix.Masked() != prefix:
 		r.refuseValue(n, fmt.Sprintf("%s has bits of a host", text), "write "+prefix.Masked().String())
 	}

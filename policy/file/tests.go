@@ -1,6 +1,7 @@
 package file
 
 import (
+	"net/netip"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -15,6 +16,8 @@ var testTable = table[policy.Test]{
 	fields: []field[policy.Test]{
 		{"as", func(r *reader, n *yaml.Node, t *policy.Test) { t.As = r.workload(n) }},
 		{"user", func(r *reader, n *yaml.Node, t *policy.Test) { t.User = r.claims(n) }},
+		{"at", func(r *reader, n *yaml.Node, t *policy.Test) { t.At, _ = r.instant(n) }},
+		{"from_ip", func(r *reader, n *yaml.Node, t *policy.Test) { t.FromIP = r.ip(n) }},
 		{"do", func(r *reader, n *yaml.Node, t *policy.Test) { r.request(n, t) }},
 		{"expect", func(r *reader, n *yaml.Node, t *policy.Test) { t.Expect = r.outcome(n) }},
 	},
@@ -37,6 +40,19 @@ func (r *reader) claims(n *yaml.Node) map[string]any {
 		return struct{}{}, false
 	})
 	return claims
+}
+
+// ip is the address of one machine, as a connection would have it.
+func (r *reader) ip(n *yaml.Node) netip.Addr {
+	text, ok := r.raw(n)
+	if !ok {
+		return netip.Addr{}
+	}
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		r.refuseValue(n, show(text)+" is not an IP address", "write one, as in 10.0.0.7 or fd00::7")
+	}
+	return address
 }
 
 // request is a method and a target, or tcp. The target may be anything that a
