@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/everyhop/everyhop/identity"
 	"github.com/everyhop/everyhop/policy"
@@ -49,7 +50,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	tell(header, peer, snapshot, x.Record.ID)
-	x.Forward(&forward.Job{
+	job := &forward.Job{
 		Upstream: s.app.transport(snapshot.App),
 		Scheme:   "http",
 		Host:     r.Host,
@@ -60,7 +61,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Timeout:  decision.Grant.Timeout,
 		Body:     snapshot.Timeouts.Body,
 		Write:    snapshot.Timeouts.Write,
-	})
+	}
+	if job.Upgrade = facts.Upgrade; job.Upgrade != "" {
+		s.keep(x, job, r, peer, facts)
+	}
+	x.Forward(job)
+}
+
+// keep has a request judged on for as long as it is a WebSocket. The facts are
+// its own copy: most requests need none.
+func (s *Server) keep(x *hop.Exchange, job *forward.Job, r *http.Request, peer identity.Peer, facts policy.Request) {
+	c := wire.ConnOf(r.Context()).Conn
+	x.Keep(job, &s.sockets, func(now time.Time) hop.Standing { return s.standing(c, peer, now, &facts) })
 }
 
 // flawed refuses a request whose bytes are wrong, and records it.

@@ -52,6 +52,7 @@ type Server struct {
 	app     app
 	wire    *serve.Server
 	tunnels *hop.Tunnels
+	sockets hop.Sockets
 
 	handshake time.Duration // how long one may take
 }
@@ -81,6 +82,10 @@ func New(config Config) (*Server, error) {
 	s.wire = serve.NewServer(serve.ServerConfig{
 		Handler: s,
 		Flawed:  s.flawed,
+		// Announced whatever the policy says now: it may open WebSocket while
+		// connections live.
+		ExtendedConnect: true,
+
 		Headers: timeouts.Headers,
 		Idle:    timeouts.Idle,
 		Body:    timeouts.Body,
@@ -107,6 +112,8 @@ func (s *Server) Serve(ln net.Listener) error {
 // Stop takes no new connections, and waits for what is under way until ctx ends;
 // then it is cut.
 func (s *Server) Stop(ctx context.Context) error {
+	stop := s.sockets.Drain(ctx)
+	defer stop()
 	err := s.wire.Shutdown(ctx)
 	err = errors.Join(err, s.tunnels.Stop(ctx))
 	s.app.close()

@@ -125,7 +125,7 @@ var tries = []try{
 
 	{name: "U02", only: "http/1.1", request: request{method: "GET", target: "/public/a", header: []string{"Connection: Upgrade", "Upgrade: h2c"}}, reason: policy.Allowed, app: "GET /public/a"},
 	{name: "U04", only: "http/1.1", request: request{method: "GET", target: "/public/a", header: []string{"Connection: Upgrade", "Upgrade: TLS/1.0, foo, " + strings.Repeat("x", 4<<10)}}, reason: policy.Allowed, app: "GET /public/a"},
-	{name: "U05", only: "http/1.1", request: request{method: "GET", target: "/public/a", header: []string{"Connection: keep-alive, upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Version: 13"}}, reason: policy.UpgradeUndeclared},
+	{name: "U05", only: "http/1.1", request: request{method: "GET", target: "/public/a", header: []string{"Connection: keep-alive, upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}}, reason: policy.UpgradeUndeclared},
 	{name: "U18 address", only: "http/1.1", request: request{method: "CONNECT", target: "169.254.169.254:80", host: "169.254.169.254:80"}, reason: policy.MethodRefused},
 	{name: "U18 name", only: "http/1.1", request: request{method: "CONNECT", target: "app.test:443"}, reason: policy.MethodRefused},
 	{name: "U18 path", only: "http/1.1", request: request{method: "CONNECT", target: "/x"}, reason: policy.MethodRefused},

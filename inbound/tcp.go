@@ -51,7 +51,8 @@ func (s *Server) tunnel(x *hop.Tunnel, c *tls.Conn) {
 	if !x.Recordable() {
 		return
 	}
-	x.Keep(func(now time.Time) hop.Standing { return s.standing(c, peer, now) })
+	bytes := &policy.Request{Caller: peer.ID, Source: sourceOf(c), TCP: true}
+	x.Keep(func(now time.Time) hop.Standing { return s.standing(c, peer, now, bytes) })
 	app, err := dialApp(x.Life(), snapshot.App)
 	if err != nil {
 		x.Fail(forward.Unreachable, err)
@@ -72,16 +73,17 @@ func (s *Server) peerOf(c net.Conn, now time.Time) (identity.Peer, policy.Reason
 	return peer, policy.Allowed
 }
 
-// standing is whether the peer may still speak to the app: by its certificate, by
-// the bundles of this moment, and by the policy of this moment.
-func (s *Server) standing(c *tls.Conn, peer identity.Peer, now time.Time) hop.Standing {
+// standing is whether the peer may still speak to the app as it asked to: by its
+// certificate, by the bundles of this moment, and by the policy of this moment.
+func (s *Server) standing(c net.Conn, peer identity.Peer, now time.Time, asked *policy.Request) hop.Standing {
 	if !now.Before(peer.NotAfter) {
 		return hop.Standing{Reason: policy.PeerExpired}
 	}
-	if s.config.Recheck != nil && s.config.Recheck(c.ConnectionState()) != nil {
+	secure, ok := c.(*tls.Conn)
+	if !ok || s.config.Recheck != nil && s.config.Recheck(secure.ConnectionState()) != nil {
 		return hop.Standing{Reason: policy.PeerUnverified}
 	}
-	decision := s.config.Policy().DecideTCP(now, peer.ID, sourceOf(c), nil)
+	decision := s.config.Policy().Decide(now, asked, nil)
 	if decision.Verdict != policy.Allow {
 		return hop.Standing{Reason: decision.Reason}
 	}
@@ -92,9 +94,13 @@ func (s *Server) standing(c *tls.Conn, peer identity.Peer, now time.Time) hop.St
 	return hop.Standing{Reason: policy.Allowed, Until: until}
 }
 
-// Recheck judges every open connection of bytes anew, by the policy and the trust
-// bundles of now, and cuts those that may not stay. It is for after a change.
-func (s *Server) Recheck() { s.tunnels.Recheck() }
+// Recheck judges every open connection of bytes and every WebSocket anew, by the
+// policy and the trust bundles of now, and ends those that may not stay. It is for
+// after a change.
+func (s *Server) Recheck() {
+	s.tunnels.Recheck()
+	s.sockets.Recheck()
+}
 
 // Tunnels is how many connections of bytes there are.
 func (s *Server) Tunnels() int { return s.tunnels.Count() }

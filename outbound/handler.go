@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
@@ -50,8 +51,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 	if !ok {
 		return
 	}
-	x.Forward(&forward.Job{
-		Upstream:   witness{s.peers.to(snapshot, call), &x.Record.Peer},
+	to := &witness{way: s.peers.to(snapshot, call), peer: &x.Record.Peer}
+	job := &forward.Job{
+		Upstream:   to,
 		Scheme:     "https",
 		Host:       call.At[0].Text,
 		Path:       decision.Path,
@@ -62,7 +64,38 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 		Body:       snapshot.Timeouts.Body,
 		Write:      snapshot.Timeouts.Write,
 		Unverified: unverified,
-	})
+	}
+	if job.Upgrade = facts.Upgrade; job.Upgrade != "" {
+		s.keep(x, job, to, call, at, facts)
+	}
+	x.Forward(job)
+}
+
+// keep has a request judged on for as long as it is a WebSocket. The facts are
+// its own copy: most requests need none.
+func (s *Server) keep(x *hop.Exchange, job *forward.Job, to *witness, call *policy.CallRule, at portKey, facts policy.Request) {
+	x.Keep(job, &s.sockets, func(now time.Time) hop.Standing { return s.standing(to, call, at, now, &facts) })
+}
+
+// standing is whether the app may still speak to the peer as it asked to: by the
+// policy of this moment, and by what the peer has proved.
+func (s *Server) standing(to *witness, call *policy.CallRule, at portKey, now time.Time, asked *policy.Request) hop.Standing {
+	call, same := s.same(call, at)
+	if !same {
+		return hop.Standing{Reason: policy.RouteUndeclared}
+	}
+	if d := call.Decide(now, asked, nil); d.Verdict != policy.Allow {
+		return hop.Standing{Reason: d.Reason}
+	}
+	switch {
+	case to.peer.IsZero() || to.secure == nil:
+		return hop.Standing{Reason: policy.PeerUnverified}
+	case !now.Before(to.peer.NotAfter):
+		return hop.Standing{Reason: policy.PeerExpired}
+	case s.config.Recheck != nil && s.config.Recheck(*to.secure) != nil:
+		return hop.Standing{Reason: policy.PeerUnverified}
+	}
+	return hop.Standing{Reason: policy.Allowed, Until: to.peer.NotAfter}
 }
 
 // flawed refuses a request whose bytes are wrong, and records it.

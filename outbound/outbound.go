@@ -48,6 +48,7 @@ type Server struct {
 	hop     hop.Config
 	peers   peers
 	tunnels *hop.Tunnels
+	sockets hop.Sockets
 
 	mu      sync.Mutex // guards what follows
 	ports   map[portKey]*port
@@ -209,6 +210,8 @@ func (s *Server) Stop(ctx context.Context) error {
 		close(s.end)
 	}
 	s.mu.Unlock()
+	rest := s.sockets.Drain(ctx)
+	defer rest()
 	faults := make(chan error, len(ports))
 	for _, p := range ports {
 		go func() { faults <- p.stop(ctx) }()

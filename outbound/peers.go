@@ -80,13 +80,14 @@ func (w *way) peer(leaf *x509.Certificate) identity.Peer {
 // witness notes who answered a request.
 type witness struct {
 	*way
-	peer *identity.Peer
+	peer   *identity.Peer
+	secure *tls.ConnectionState // nil until there is an answer
 }
 
-func (w witness) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := w.Transport.RoundTrip(r)
 	if err == nil && answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
-		*w.peer = w.way.peer(answer.TLS.PeerCertificates[0])
+		*w.peer, w.secure = w.way.peer(answer.TLS.PeerCertificates[0]), answer.TLS
 	}
 	return answer, err
 }

@@ -116,16 +116,17 @@ func (s *Server) openPort(key portKey, timeouts policy.Timeouts) (*port, error) 
 	p := &port{key: key, failed: s.failed, take: func(c net.Conn) bool { return s.takeBytes(c, key) }}
 	p.listener = listener.New(ln, listener.Config{Logger: s.config.Logger, Now: s.config.Now})
 	p.server = serve.NewServer(serve.ServerConfig{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
-		Flawed:  func(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) { s.flawed(w, r, flaw, key) },
-		H2C:     true,
-		HTTP10:  true,
-		Headers: timeouts.Headers,
-		Idle:    timeouts.Idle,
-		Body:    timeouts.Body,
-		Write:   timeouts.Write,
-		Now:     s.config.Now,
-		Logger:  s.config.Logger,
+		Handler:         http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, key) }),
+		Flawed:          func(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) { s.flawed(w, r, flaw, key) },
+		H2C:             true,
+		ExtendedConnect: true,
+		HTTP10:          true,
+		Headers:         timeouts.Headers,
+		Idle:            timeouts.Idle,
+		Body:            timeouts.Body,
+		Write:           timeouts.Write,
+		Now:             s.config.Now,
+		Logger:          s.config.Logger,
 	})
 	return p, nil
 }

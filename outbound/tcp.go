@@ -71,12 +71,18 @@ func (s *Server) tunnel(x *hop.Tunnel, at portKey) {
 
 // declared is whether the policy of this moment still has the call.
 func (s *Server) declared(call *policy.CallRule, at portKey) hop.Standing {
-	now := callAt(s.config.Policy(), at)
-	same := func(a, b policy.Endpoint) bool { return a.Text == b.Text }
-	if now == nil || !now.TCP || now.Name != call.Name || now.As != call.As || !slices.EqualFunc(now.At, call.At, same) {
+	if _, same := s.same(call, at); !same {
 		return hop.Standing{Reason: policy.RouteUndeclared}
 	}
 	return hop.Standing{Reason: policy.Allowed}
+}
+
+// same is the call of this moment at that port, if it still goes where that one
+// went.
+func (s *Server) same(call *policy.CallRule, at portKey) (now *policy.CallRule, same bool) {
+	now = callAt(s.config.Policy(), at)
+	equal := func(a, b policy.Endpoint) bool { return a.Text == b.Text }
+	return now, now != nil && now.TCP == call.TCP && now.Name == call.Name && now.As == call.As && slices.EqualFunc(now.At, call.At, equal)
 }
 
 // reach connects to whoever the call says must answer.
@@ -121,9 +127,13 @@ func handshakeFault(err error) forward.Fault {
 	return forward.Unverified
 }
 
-// Recheck judges every open connection of bytes anew, by the policy and the trust
-// bundles of now, and cuts those that may not stay. It is for after a change.
-func (s *Server) Recheck() { s.tunnels.Recheck() }
+// Recheck judges every open connection of bytes and every WebSocket anew, by the
+// policy and the trust bundles of now, and ends those that may not stay. It is for
+// after a change.
+func (s *Server) Recheck() {
+	s.tunnels.Recheck()
+	s.sockets.Recheck()
+}
 
 // Tunnels is how many connections of bytes there are.
 func (s *Server) Tunnels() int { return s.tunnels.Count() }

@@ -38,6 +38,11 @@ type Job struct {
 	// Body and Write are how long the client may send or take nothing; zero: for
 	// ever. They are of the real clock, as deadlines of connections are.
 	Body, Write time.Duration
+	// Upgrade is what [Upgrade] says of the request where it may have that, and
+	// empty else. Opened is told of the socket once it is open, and what it returns
+	// is called when it is not any more; it may be nil.
+	Upgrade string
+	Opened  func(*WebSocket) (closed func())
 	// Unverified says whether an error of Upstream means that the other end did
 	// not prove who it is. Nil: none does.
 	Unverified func(error) bool
@@ -48,14 +53,15 @@ type Result struct {
 	// Status is the upstream's, zero where no head was passed on: then nothing was
 	// written, and the caller answers.
 	Status            int
-	BytesIn, BytesOut int64 // of the bodies
+	BytesIn, BytesOut int64 // of the bodies, or of the WebSocket
+	Switched          bool  // it became a WebSocket, which has ended
 	Fault             Fault
 	Err               error // for the log, never for the client
 }
 
 // Cut reports whether the client has a head but not the whole answer: the
 // connection or stream must be broken, so that nobody takes it for the end.
-func (r Result) Cut() bool { return r.Status != 0 && r.Fault != None }
+func (r Result) Cut() bool { return r.Status != 0 && r.Fault != None && !r.Switched }
 
 // Do forwards the request and copies the answer to w.
 func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
@@ -70,7 +76,8 @@ func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 	body := newRequestBody(r, rc, job, watch.bodyEnded)
 	defer body.end()
 
-	answer, err := job.Upstream.RoundTrip(outgoing(ctx, r, job, body))
+	out := outgoing(ctx, r, job, body)
+	answer, err := job.Upstream.RoundTrip(out)
 	if !watch.stop() && err == nil { // it answered as its time ran out
 		_ = answer.Body.Close()
 		err = errTimeout
@@ -80,7 +87,13 @@ func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 		return Result{Fault: fault, Err: err, BytesIn: body.read()}
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode < 200 || answer.StatusCode > 599 {
+	switched := answer.StatusCode == http.StatusSwitchingProtocols
+	switch {
+	case job.Upgrade != "" && switched:
+		return openSocket(w, r, answer, job, out.Header.Get("Sec-Websocket-Key"))
+	case job.Upgrade != "" && r.ProtoMajor == 2 && answer.StatusCode/100 == 2:
+		return Result{Fault: Broken, Err: errNoSwitch} // passed on, it would be a tunnel
+	case answer.StatusCode < 200 || answer.StatusCode > 599:
 		// A switch of protocols that nobody asked for, or no status at all.
 		return Result{Fault: Broken, Err: errStatus, BytesIn: body.read()}
 	}
@@ -106,8 +119,13 @@ func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody)
 	}
 	unlistIdempotency(header)
 	_, query, asked := cutTarget(r.RequestURI)
+	method := r.Method
+	if job.Upgrade != "" {
+		method = http.MethodGet // which an extended CONNECT is, too
+		ask(header, r)
+	}
 	out := &http.Request{
-		Method: r.Method,
+		Method: method,
 		// Opaque goes out byte for byte; a path would be encoded anew.
 		URL:        &url.URL{Scheme: job.Scheme, Host: job.Host, Opaque: job.Path, RawQuery: query, ForceQuery: asked},
 		Host:       job.Host,
@@ -116,7 +134,7 @@ func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody)
 		ProtoMajor: 1,
 		ProtoMinor: 1,
 	}
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 && job.Upgrade == "" {
 		out.Body, out.ContentLength = body, r.ContentLength
 	}
 	return out.WithContext(ctx)
@@ -148,7 +166,7 @@ func newWatch(r *http.Request, job *Job, cancel context.CancelCauseFunc) *watch 
 	case job.Timeout > 0:
 		w.start(job.Timeout)
 	case IsGRPC(r):
-	case r.ContentLength == 0:
+	case r.ContentLength == 0, job.Upgrade != "":
 		w.start(headTimeout)
 	default:
 		w.later = true

@@ -11,7 +11,7 @@ import (
 // those that net/http writes itself. Names are canonical, as in http.Header.
 var hopByHop = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Trailer": true,
-	"Transfer-Encoding": true, "Upgrade": true, "Http2-Settings": true,
+	"Transfer-Encoding": true, "Upgrade": true, "Http2-Settings": true, ":protocol": true,
 	"Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy": true,
 }
 

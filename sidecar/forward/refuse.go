@@ -38,6 +38,9 @@ func Refuse(w http.ResponseWriter, r *http.Request, refusal Refusal) {
 	if r.ProtoMajor == 1 && (endsConnection(refusal.Status) || r.ContentLength != 0 && !drain(r, http.NewResponseController(w))) {
 		header.Set("Connection", "close")
 	}
+	if refusal.Status == http.StatusUpgradeRequired {
+		sayVersion(header, r)
+	}
 	if refusal.Allow != "" {
 		header.Set("Allow", refusal.Allow)
 	}

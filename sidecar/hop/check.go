@@ -49,19 +49,41 @@ func Check(r *http.Request, scheme string) (facts policy.Request, flaw policy.Re
 	if flaw != policy.Allowed {
 		return policy.Request{}, flaw, false
 	}
-	return policy.Request{
+	facts = policy.Request{
 		Method:      r.Method,
 		Path:        path,
 		Query:       query,
 		Host:        host,
 		ContentType: r.Header.Get("Content-Type"),
 		Body:        r.ContentLength != 0,
-		Upgrade:     upgrade(r),
-	}, policy.Allowed, true
+	}
+	if flaw = checkUpgrade(r, &facts); flaw != policy.Allowed {
+		return policy.Request{}, flaw, false
+	}
+	return facts, policy.Allowed, true
+}
+
+// checkUpgrade adds what the request asks to switch to, if it is something that a
+// grant could open.
+func checkUpgrade(r *http.Request, facts *policy.Request) policy.Reason {
+	protocol, err := forward.Upgrade(r)
+	switch {
+	case err == forward.ErrVersion:
+		return policy.UpgradeVersion
+	case err != nil:
+		return policy.UpgradeMalformed
+	case protocol == "" && r.Method == http.MethodConnect:
+		return policy.MethodRefused
+	case protocol != "": // over HTTP/2 its CONNECT stands for a GET, and its body for the tunnel
+		facts.Method, facts.Body = http.MethodGet, false
+		facts.Upgrade, facts.Origin = protocol, r.Header.Get("Origin")
+	}
+	return policy.Allowed
 }
 
 func checkMethod(r *http.Request) policy.Reason {
-	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+	_, extended := r.Header[":protocol"]
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect && !(extended && r.ProtoMajor == 2) {
 		return policy.MethodRefused
 	}
 	return policy.Allowed
@@ -169,14 +191,4 @@ func cutAuthority(target, scheme, host string) (rest string, ok bool) {
 		rest = "/" + rest
 	}
 	return rest, true
-}
-
-// upgrade is the protocol that the request asks to switch to, if it is one that a
-// grant could open. Others are not an error: RFC 9110 section 7.8 lets us ignore
-// them, and some clients offer h2c on every request. They are not passed on.
-func upgrade(r *http.Request) string {
-	if r.ProtoMajor != 1 || !forward.HasToken(r.Header["Connection"], "upgrade") || !forward.HasToken(r.Header["Upgrade"], "websocket") {
-		return ""
-	}
-	return "websocket"
 }

@@ -31,6 +31,7 @@ type Exchange struct {
 	now        func() time.Time
 	forwarding bool // the head may be out: only cutting tells the client now
 	cut        bool
+	closed     policy.Reason // why a WebSocket was closed from here; Allowed: it was not
 }
 
 // Config is what an [Exchange] needs of the hop.
@@ -45,7 +46,7 @@ type Config struct {
 func Begin(w http.ResponseWriter, r *http.Request, config *Config) *Exchange {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	return &Exchange{
-		w: w, r: r, log: config.Audit, logger: config.Logger, now: config.Now,
+		w: w, r: r, log: config.Audit, logger: config.Logger, now: config.Now, closed: policy.Allowed,
 		Record: audit.Record{
 			Time:      config.Now(),
 			ID:        config.Audit.NewID(),
@@ -125,6 +126,10 @@ func (x *Exchange) Forward(job *forward.Job) {
 	result := forward.Do(x.w, x.r, job)
 	x.forwarding = false
 	x.Record.Status, x.Record.BytesIn, x.Record.BytesOut = result.Status, result.BytesIn, result.BytesOut
+	if x.closed != policy.Allowed {
+		x.Record.Reason = x.closed
+		return
+	}
 	if result.Fault == forward.None {
 		return
 	}
@@ -132,7 +137,7 @@ func (x *Exchange) Forward(job *forward.Job) {
 		x.logger.Warn("forwarding", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
 	}
 	x.Record.Reason = reasonOf(result.Fault)
-	if x.cut = result.Cut(); !x.cut {
+	if x.cut = result.Cut(); result.Status == 0 {
 		x.answer(x.Record.Reason)
 	}
 	if result.Fault == forward.BodyTooLarge || result.Fault == forward.BodyBroken {
