@@ -124,3 +124,33 @@ func TestDecoder_SharesNothingWithTheNextRequest(t *testing.T) {
 		t.Errorf("%v", first)
 	}
 }
+
+// BenchmarkDecode is one usual header list, as the second of its connection, into
+// checked fields.
+func BenchmarkDecode(b *testing.B) {
+	fields := []string{":method", "GET", ":scheme", "https", ":authority", "h.test", ":path", "/orders/7", "user-agent", "curl/8.5", "accept", "*/*",
+		"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "everyhop-caller", "spiffe://example.org/web", "x-request-id", "0f8b1c62"}
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	c := fuzzConn(false)
+	for range 2 {
+		block.Reset()
+		for i := 0; i < len(fields); i += 2 {
+			enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+		}
+		c.dec.begin()
+		if _, err := c.dec.write(block.Bytes()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		c.dec.begin()
+		if _, err := c.dec.write(block.Bytes()); err != nil || c.dec.end() != nil {
+			b.Fatal(err)
+		}
+		if checkFields(c.dec.fields[4:]) != wire.FlawNone {
+			b.Fatal("it is flawed")
+		}
+	}
+}
