@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net/http"
@@ -46,11 +47,10 @@ func (b *inbox) signal() {
 
 // fill takes the next n bytes of from. It reports false if nobody will read them;
 // then they were skipped.
-func (b *inbox) fill(from io.Reader, n int) (kept bool, err error) {
+func (b *inbox) fill(from *bufio.Reader, n int) (kept bool, err error) {
 	into := b.room(n)
 	if into == nil {
-		_, err := io.CopyN(io.Discard, from, int64(n))
-		return false, err
+		return false, skip(from, n)
 	}
 	// Not under the lock: this may take as long as the peer likes.
 	_, err = io.ReadFull(from, into)
@@ -123,8 +123,9 @@ func (b *inbox) read(ctx context.Context, p []byte) (int, error) {
 			b.mu.Unlock()
 			return n, nil
 		case b.err != nil:
-			defer b.mu.Unlock()
-			return 0, b.err
+			err := b.err
+			b.mu.Unlock()
+			return 0, err
 		}
 		deadline := b.deadline
 		b.mu.Unlock()

@@ -25,6 +25,7 @@ type clientConn struct {
 	// Guarded by conn.mu.
 	reserved int           // streams that are open, or will be
 	retired  bool          // it takes no more requests
+	away     bool          // because the upstream said so: not even one that has its place
 	goneAway error         // the upstream's reason for ending it
 	settings chan struct{} // closed when the upstream's have come, or never will
 	known    bool          // it is closed
@@ -153,7 +154,7 @@ func (c *clientConn) release(*stream) {
 // onWentAway is the upstream's GOAWAY: it takes no new streams, and has not looked
 // at those above last. mu is held.
 func (c *clientConn) onWentAway(last uint32, err error) {
-	c.retired = true
+	c.retired, c.away = true, true
 	for id, s := range c.streams {
 		if id > last {
 			cause := err
@@ -293,6 +294,8 @@ func (c *clientConn) openable(ctx context.Context, out *outgoing) error {
 		return context.Cause(ctx)
 	case c.cause != nil:
 		return &retryError{err: c.cause, unopened: true}
+	case c.away: // a round trip later it drops what still comes
+		return &retryError{err: errWentAway, unopened: true}
 	case out.size > int64(c.peer.headerBytes):
 		return errTooLargeForPeer
 	case out.extended && !c.peer.extended:

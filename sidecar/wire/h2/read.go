@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bufio"
 	"errors"
 	"io"
 
@@ -51,7 +52,7 @@ func (c *conn) readFrame() error {
 		http2.FramePriority, http2.FramePushPromise:
 		return c.readControl(fh)
 	default: // to be skipped: RFC 9113 section 5.5; PRIORITY_UPDATE of RFC 9218 among them
-		if _, err := io.CopyN(io.Discard, c.br, int64(fh.Length)); err != nil {
+		if err := skip(c.br, int(fh.Length)); err != nil {
 			return err
 		}
 		return c.useless()
@@ -137,8 +138,8 @@ func (c *conn) readData(fh http2.FrameHeader) error {
 	n := int(fh.Length) - overhead
 	s, err := c.admitData(fh, int64(n))
 	if s == nil {
-		if _, skipErr := io.CopyN(io.Discard, c.br, int64(n+padding)); skipErr != nil {
-			return skipErr
+		if err := skip(c.br, n+padding); err != nil {
+			return err
 		}
 		c.creditApart(nil, int(fh.Length))
 		return err
@@ -147,7 +148,7 @@ func (c *conn) readData(fh http2.FrameHeader) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.CopyN(io.Discard, c.br, int64(padding)); err != nil {
+	if err := skip(c.br, padding); err != nil {
 		return err
 	}
 	unread := overhead
@@ -162,6 +163,11 @@ func (c *conn) readData(fh http2.FrameHeader) error {
 		return c.endRemote(s, nil)
 	}
 	return c.weigh(n)
+}
+
+func skip(from *bufio.Reader, n int) error {
+	_, err := from.Discard(n)
+	return err
 }
 
 // padding is how many bytes of padding follow the data, and how many bytes of the

@@ -25,6 +25,7 @@ type serverConn struct {
 
 	// Guarded by conn.mu.
 	requests int
+	forgiven int  // streams above the limit
 	retiring bool // the first GOAWAY was sent
 	last     bool // the second too: no stream above final is looked at
 	final    uint32
@@ -146,12 +147,25 @@ func (c *serverConn) admit(id uint32) error {
 	}
 	c.maxID = id
 	if len(c.streams) >= c.limits.Streams {
-		if err := c.faultyLocked(id, http2.ErrCodeRefusedStream, nil); err != nil {
-			return err
-		}
-		return errRefused
+		return c.refuse(id)
 	}
 	return nil
+}
+
+// refuse refuses a stream above the limit. One who cannot know the limit yet is
+// forgiven as many as RFC 9113 section 6.5.2 lets him hope for. mu is held.
+func (c *serverConn) refuse(id uint32) error {
+	if !c.acked && c.forgiven < assumedStreams {
+		c.forgiven++
+		c.forget(id)
+		c.out.rst(id, http2.ErrCodeRefusedStream)
+		c.flushApart()
+		return errRefused
+	}
+	if err := c.faultyLocked(id, http2.ErrCodeRefusedStream, nil); err != nil {
+		return err
+	}
+	return errRefused
 }
 
 // accept puts the stream in the map, and sees to it that it is answered.

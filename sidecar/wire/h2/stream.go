@@ -76,13 +76,9 @@ func (s *stream) send(ctx context.Context, m message, stall time.Duration) error
 	sent := 0
 	c.mu.Lock()
 	for {
-		if s.err != nil {
-			defer c.mu.Unlock()
-			return s.err
-		}
-		if c.out.broken {
-			defer c.mu.Unlock()
-			return errClosed
+		if err := s.unsendable(); err != nil {
+			c.mu.Unlock()
+			return err
 		}
 		moved := s.append(&m)
 		if m.empty() {
@@ -101,6 +97,17 @@ func (s *stream) send(ctx context.Context, m message, stall time.Duration) error
 		}
 		c.mu.Lock()
 	}
+}
+
+// unsendable says why nothing can be sent. mu is held.
+func (s *stream) unsendable() error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.c.out.broken:
+		return errClosed
+	}
+	return nil
 }
 
 // await flushes and waits until there may be room. mu is held, and let go.
@@ -196,7 +203,9 @@ func (s *stream) ended() {
 func (s *stream) abort(code http2.ErrCode, cause error) {
 	c := s.c
 	c.mu.Lock()
-	c.abort(s, code, &StreamError{Code: code, Cause: cause})
+	if !s.gone {
+		c.abort(s, code, &StreamError{Code: code, Cause: cause})
+	}
 	c.flush()
 }
 
