@@ -11,6 +11,7 @@ import (
 const (
 	oneRecord   = 16 << 10 // bytes that TLS puts into one record at most
 	maxGathered = 96 << 10 // bytes that are held back at most; what is more goes out
+	fewRecords  = 33 << 10 // bytes that two records take; a write that stalls keeps no more
 )
 
 // Gather is a connection for under a [tls.Conn], which makes a system call of
@@ -27,8 +28,11 @@ type Gather struct {
 // NewGather is a Gather over c.
 func NewGather(c net.Conn) *Gather { return &Gather{Conn: c} }
 
-// gathered are only ever held during one write.
-var gathered = sync.Pool{New: func() any { b := make([]byte, 0, maxGathered); return &b }}
+// gathered and fewGathered are only ever held during one write.
+var (
+	gathered    = sync.Pool{New: func() any { b := make([]byte, 0, maxGathered); return &b }}
+	fewGathered = sync.Pool{New: func() any { b := make([]byte, 0, fewRecords); return &b }}
+)
 
 // Write writes p, or holds it back.
 func (g *Gather) Write(p []byte) (int, error) {
@@ -55,11 +59,15 @@ func (g *Gather) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hold begins to hold back what is written.
-func (g *Gather) hold() {
+// hold begins to hold back what is written, which is n bytes before TLS.
+func (g *Gather) hold(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.held == nil {
+	switch {
+	case g.held != nil:
+	case n <= 2*oneRecord:
+		g.held = fewGathered.Get().(*[]byte)
+	default:
 		g.held = gathered.Get().(*[]byte)
 	}
 }
@@ -69,7 +77,11 @@ func (g *Gather) release() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.flush()
-	gathered.Put(g.held)
+	if cap(*g.held) < maxGathered { // small records at the start of a connection may have made it grow
+		fewGathered.Put(g.held)
+	} else {
+		gathered.Put(g.held)
+	}
 	g.held = nil
 	return g.err
 }
@@ -144,7 +156,7 @@ func (w gatherWriter) Write(p []byte) (int, error) {
 	if len(p) <= oneRecord {
 		return w.secure.Write(p)
 	}
-	w.g.hold()
+	w.g.hold(len(p))
 	n, err := w.secure.Write(p)
 	if late := w.g.release(); err == nil {
 		err = late
