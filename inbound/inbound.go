@@ -73,7 +73,7 @@ func New(config Config) (*Server, error) {
 		config: config,
 		hop:    hop.Config{Direction: audit.Inbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now},
 	}
-	s.tunnels = hop.NewTunnels(s.hop)
+	s.tunnels = hop.NewTunnels(s.hop, wire.WriterOf)
 	var timeouts policy.Timeouts
 	if snapshot := config.Policy(); snapshot != nil {
 		timeouts = snapshot.Timeouts

@@ -23,6 +23,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // Config is what a [Server] is given.
@@ -81,7 +82,7 @@ func New(config Config) (*Server, error) {
 		config:  config,
 		hop:     hops,
 		peers:   peers{tls: config.TLS, now: config.Now},
-		tunnels: hop.NewTunnels(hops),
+		tunnels: hop.NewTunnels(hops, wire.WriterOf),
 		ports:   make(map[portKey]*port),
 		failed:  make(chan error, 1),
 		end:     make(chan struct{}),

@@ -15,6 +15,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
 // takeBytes takes the connections to a port whose call is of bytes.
@@ -96,7 +97,7 @@ func (s *Server) reach(ctx context.Context, call *policy.CallRule, handshake tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshake)
 	defer cancel()
-	c := tls.Client(forward.NoteEnd(raw), s.bytesTLS(call.As))
+	c := tls.Client(forward.NoteEnd(wire.NewGather(raw)), s.bytesTLS(call.As))
 	if err := c.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, handshakeFault(err), err

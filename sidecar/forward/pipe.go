@@ -16,15 +16,21 @@ import (
 // ended what they had to say. One that ends first is told on by a half-close,
 // and may go on reading. One that breaks, or takes no byte for stall (zero: it
 // may take for ever), breaks the other too: it is reset, so that nobody takes
-// what arrived for the whole. It holds two buffers of 32 KiB.
+// what arrived for the whole. It holds 16 KiB for a TLS connection, and 32 KiB for
+// a plain one while there is something in them.
 //
 // A TLS connection that ends without close_notify was cut by somebody (RFC 8446
 // section 6.1), and counts as broken. crypto/tls does not tell the two apart; the
 // connection beneath must, as those of sidecar/listener and [NoteEnd] do.
-func Pipe(client, upstream net.Conn, stall time.Duration) Result {
+//
+// writer is what to write to in a connection's place; nil: the connection.
+func Pipe(client, upstream net.Conn, stall time.Duration, writer func(net.Conn) io.Writer) Result {
+	if writer == nil {
+		writer = func(c net.Conn) io.Writer { return c }
+	}
 	p := pipe{client: client, upstream: upstream}
-	in := half{to: upstream, from: client, stall: stall, sent: ClientGone, took: Broken, late: Timeout}
-	out := half{to: client, from: upstream, stall: stall, sent: Broken, took: ClientGone, late: ClientGone}
+	in := half{from: client, to: upstream, out: writer(upstream), stall: stall, sent: ClientGone, took: Broken, late: Timeout}
+	out := half{from: upstream, to: client, out: writer(client), stall: stall, sent: Broken, took: ClientGone, late: ClientGone}
 	var back sync.WaitGroup
 	back.Go(func() { p.carry(&out) })
 	p.carry(&in)
@@ -56,7 +62,8 @@ func (p *pipe) carry(h *half) {
 
 // half is one direction.
 type half struct {
-	to, from         net.Conn
+	from, to         net.Conn
+	out              io.Writer // of to
 	stall            time.Duration
 	sent, took, late Fault // whose fault it is when from breaks, to breaks, to stalls
 	n                int64
@@ -64,13 +71,14 @@ type half struct {
 }
 
 func (h *half) carry() (Fault, error) {
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
+	from := newSource(h.from)
+	defer from.done()
 	for {
-		n, err := h.from.Read(*buffer)
-		if n > 0 {
+		some, err := from.read()
+		if len(some) > 0 {
 			h.arm()
-			wrote, failed := h.to.Write((*buffer)[:n])
+			wrote, failed := h.out.Write(some)
+			from.spent()
 			h.n += int64(wrote)
 			if failed != nil {
 				return h.blame(failed)

@@ -3,6 +3,7 @@ package hop
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -20,6 +21,7 @@ type Tunnel struct {
 	Record audit.Record
 
 	client net.Conn
+	writer func(net.Conn) io.Writer
 	config *Config
 	life   context.Context // until the tunnel is cut
 	kill   context.CancelFunc
@@ -38,10 +40,11 @@ type Standing struct {
 	Until  time.Time     // zero: until something changes
 }
 
-func newTunnel(client net.Conn, config *Config) *Tunnel {
+func (s *Tunnels) newTunnel(client net.Conn) *Tunnel {
 	life, kill := context.WithCancel(context.Background())
+	config := &s.config
 	return &Tunnel{
-		client: client, config: config, life: life, kill: kill, cut: policy.Allowed,
+		client: client, writer: s.writer, config: config, life: life, kill: kill, cut: policy.Allowed,
 		Record: audit.Record{Time: config.Now(), ID: config.Audit.NewID(), Direction: config.Direction, Tunnel: true},
 	}
 }
@@ -151,7 +154,7 @@ func (x *Tunnel) Carry(upstream net.Conn, stall time.Duration) {
 		x.ended(forward.Result{})
 		return
 	}
-	x.ended(forward.Pipe(x.client, upstream, stall))
+	x.ended(forward.Pipe(x.client, upstream, stall, x.writer))
 }
 
 // ended notes what came of the tunnel. Where it was cut, that is why it ended.

@@ -2,6 +2,7 @@ package hop
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 
@@ -13,6 +14,7 @@ import (
 // of each until Stop has returned.
 type Tunnels struct {
 	config Config
+	writer func(net.Conn) io.Writer
 
 	mu      sync.Mutex // guards what follows
 	open    map[*Tunnel]struct{}
@@ -20,15 +22,16 @@ type Tunnels struct {
 	running sync.WaitGroup
 }
 
-// NewTunnels are none yet.
-func NewTunnels(config Config) *Tunnels {
-	return &Tunnels{config: config, open: make(map[*Tunnel]struct{})}
+// NewTunnels are none yet. writer is what to write to in a connection's place;
+// nil: the connection.
+func NewTunnels(config Config, writer func(net.Conn) io.Writer) *Tunnels {
+	return &Tunnels{config: config, writer: writer, open: make(map[*Tunnel]struct{})}
 }
 
 // Serve takes c over: way goes all its way in a goroutine, and the record is
 // written when it returns. After Stop the connection is reset.
 func (s *Tunnels) Serve(c net.Conn, way func(*Tunnel)) {
-	x := newTunnel(c, &s.config)
+	x := s.newTunnel(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
