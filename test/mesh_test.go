@@ -123,19 +123,23 @@ func (s *member) write(policy string) {
 
 // record is what the tests read of an audit record.
 type record struct {
-	ID         string `json:"id"`
-	Direction  string `json:"direction"`
-	Caller     string `json:"caller"`
-	Serial     string `json:"caller_serial"`
-	Method     string `json:"method"`
-	Route      string `json:"route"`
-	Path       string `json:"path"`
-	Grant      string `json:"grant"`
-	Verdict    string `json:"verdict"`
-	Reason     string `json:"reason"`
-	Status     int    `json:"status"`
-	Digest     string `json:"policy"`
-	Generation uint64 `json:"generation"`
+	ID         string  `json:"id"`
+	Direction  string  `json:"direction"`
+	Caller     string  `json:"caller"`
+	Serial     string  `json:"caller_serial"`
+	Method     string  `json:"method"`
+	Route      string  `json:"route"`
+	Path       string  `json:"path"`
+	Grant      string  `json:"grant"`
+	Verdict    string  `json:"verdict"`
+	Reason     string  `json:"reason"`
+	Status     int     `json:"status"`
+	Digest     string  `json:"policy"`
+	Generation uint64  `json:"generation"`
+	Peer       string  `json:"peer"`
+	In         int64   `json:"bytes_in"`
+	Out        int64   `json:"bytes_out"`
+	Seconds    float64 `json:"duration_seconds"`
 }
 
 // stopAndRead stops the sidecar, so that every record is written, and reads them.
