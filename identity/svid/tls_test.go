@@ -99,20 +99,24 @@ func TestServerConfig_RefusesWhoProvesNothing(t *testing.T) {
 	}
 }
 
-func TestServerConfig_StrictALPNRefusesWhoNamesNone(t *testing.T) {
+func TestServerConfig_WhoMayNameNoProtocol(t *testing.T) {
 	s, _, ca, _ := ready(t)
 	for _, c := range []struct {
-		name  string
-		offer []string
-		want  string
+		name   string
+		spoken string
+		offer  []string
+		want   string
 	}{
-		{"h2", []string{"h2"}, ""},
-		{"X32 none", nil, "none of"},
-		{"X32 only http/1.1, which crypto/tls would let pass", []string{"http/1.1"}, "none of"},
+		{"h2", "h2", []string{"h2"}, ""},
+		{"X32 none", "h2", nil, "none of"},
+		{"X32 only http/1.1, which crypto/tls would let pass", "h2", []string{"http/1.1"}, "none of"},
+		{"bytes", "everyhop-tcp", []string{"everyhop-tcp"}, ""},
+		{"bytes of a peer that is no sidecar", "everyhop-tcp", nil, ""},
+		{"HTTP for bytes", "everyhop-tcp", []string{"h2", "http/1.1"}, "unsupported application protocols"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client := dialer(ca.issue(t, web), func(config *tls.Config) { config.NextProtos = c.offer })
-			_, _, serverErr, _ := handshake(t, s.ServerConfig([]string{"h2"}, false), client)
+			_, _, serverErr, _ := handshake(t, s.ServerConfig([]string{c.spoken}, false), client)
 			if c.want == "" && serverErr != nil {
 				t.Fatal(serverErr)
 			}
