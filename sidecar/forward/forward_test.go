@@ -126,10 +126,11 @@ func newHop(t *testing.T, protocol string, u *upstream, set func(*forward.Job)) 
 	}
 	to := serve.NewTransport(serve.TransportConfig{Dial: dialer(address)})
 	h := &hop{url: "http://" + ln.Addr().String(), address: ln.Addr().String(), results: make(chan forward.Result, 100)}
-	server := serve.NewServer(serve.ServerConfig{H2C: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := serve.NewServer(serve.ServerConfig{H2C: true, ExtendedConnect: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header, _, _ := (&forward.Pass{All: true}).Select(r.Header)
 		path, _, _ := strings.Cut(r.RequestURI, "?")
 		job := &forward.Job{Upstream: to, Scheme: "http", Host: r.Host, Path: path, Header: header, Via: "mark", BodyMax: 1 << 20}
+		job.Upgrade, _ = forward.Upgrade(r)
 		if set != nil {
 			set(job)
 		}
@@ -138,7 +139,7 @@ func newHop(t *testing.T, protocol string, u *upstream, set func(*forward.Job)) 
 		if result.Cut() {
 			panic(http.ErrAbortHandler)
 		}
-		if result.Fault != forward.None {
+		if result.Status == 0 {
 			forward.Refuse(w, r, forward.Refusal{Status: 502, GRPCStatus: 14, Decision: "d1"})
 		}
 	})})
