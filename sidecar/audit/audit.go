@@ -12,12 +12,13 @@
 package audit
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -104,7 +105,7 @@ type Config struct {
 	Queue  int
 	Now    func() time.Time // time.Now if nil
 	Logger *slog.Logger     // discards if nil
-	Rand   io.Reader        // safe for concurrent use; crypto/rand if nil
+	Rand   io.Reader        // of ids, safe for concurrent use; the runtime's generator if nil
 }
 
 const (
@@ -128,6 +129,7 @@ type Log struct {
 	lost    atomic.Uint64
 
 	wake   chan struct{}   // has room for one: there is something to write
+	plenty chan struct{}   // has room for one: there is enough to write now
 	reopen chan chan error // to the writer
 	stop   chan struct{}
 	done   chan struct{} // closed by the writer when it has ended
@@ -151,6 +153,7 @@ func Open(config Config) (*Log, error) {
 		config:  config,
 		metrics: m,
 		wake:    make(chan struct{}, 1),
+		plenty:  make(chan struct{}, 1),
 		reopen:  make(chan chan error),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
@@ -163,9 +166,6 @@ func Open(config Config) (*Log, error) {
 func setDefaults(c *Config) {
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -182,6 +182,13 @@ func setDefaults(c *Config) {
 // not a count, because clients see it.
 func (l *Log) NewID() string {
 	var raw [16]byte
+	if l.config.Rand == nil {
+		// The runtime's ChaCha8, which the system seeds: no secret hangs on an id,
+		// and the system's own generator is a system call for each.
+		binary.LittleEndian.PutUint64(raw[:8], rand.Uint64())
+		binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())
+		return hex.EncodeToString(raw[:])
+	}
 	if _, err := io.ReadFull(l.config.Rand, raw[:]); err != nil {
 		// An id is for finding a line again: a poor one is better than no answer.
 		return fmt.Sprintf("%032x", l.config.Now().UnixNano())
@@ -222,13 +229,21 @@ func (l *Log) Write(r *Record) {
 	// A number is used up even where its record is lost: a gap in the log shows.
 	l.seq++
 	kept := l.push(r)
+	waiting := len(l.pending)
 	l.mu.Unlock()
 	if !kept {
 		l.drop(1)
 		return
 	}
+	signal(l.wake)
+	if waiting >= gatherSize {
+		signal(l.plenty)
+	}
+}
+
+func signal(c chan<- struct{}) {
 	select {
-	case l.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

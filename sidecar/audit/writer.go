@@ -8,6 +8,8 @@ import (
 )
 
 const (
+	gatherFor     = 2 * time.Millisecond   // the longest that a record waits for others
+	gatherSize    = 32 << 10               // bytes that wait for no more
 	retryAfter    = 200 * time.Millisecond // after a write that failed
 	closeTimeout  = 5 * time.Second
 	reopenTimeout = 2 * time.Second
@@ -39,6 +41,7 @@ func (l *Log) write(s *sink) {
 	for {
 		select {
 		case <-l.wake:
+			l.gather()
 		case <-retry:
 		case reply := <-l.reopen:
 			batch = l.flush(s, batch)
@@ -53,6 +56,18 @@ func (l *Log) write(s *sink) {
 		if len(batch) > 0 {
 			retry = time.After(retryAfter)
 		}
+	}
+}
+
+// gather lets more records come, so that they are written together: under load a
+// write for each would cost more than all else that is done for a record.
+func (l *Log) gather() {
+	wait := time.NewTimer(gatherFor)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-l.plenty:
+	case <-l.stop:
 	}
 }
 
@@ -81,6 +96,10 @@ func (l *Log) flush(s *sink, batch []byte) []byte {
 func (l *Log) take(empty []byte) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case <-l.plenty: // what it told of is taken now
+	default:
+	}
 	taken := l.pending
 	l.pending = empty[:0]
 	l.waiting.Store(0)
