@@ -97,6 +97,7 @@ func (s *member) stop() {
 type record struct {
 	Method  string
 	Path    string
+	Grant   string
 	Verdict string
 	Reason  string
 	Status  int
