@@ -128,6 +128,14 @@ func (m *mesh) secure(name, address string, alpn ...string) *tls.Conn {
 	return c
 }
 
+func (m *mesh) secures(name, address string, n int) (all []*tls.Conn) {
+	m.t.Helper()
+	for range n {
+		all = append(all, m.secure(name, address))
+	}
+	return all
+}
+
 func (m *mesh) clientTLS(name string, alpn ...string) *tls.Config {
 	m.t.Helper()
 	svid, err := m.domain.Mint(name)
