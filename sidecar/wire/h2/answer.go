@@ -28,7 +28,6 @@ type responseWriter struct {
 	buffer *[]byte             // body that was written but not sent
 	status int                 // zero until there is a head
 	sent   bool                // the head was
-	done   bool                // so was the end
 	length int64               // as declared, or -1
 	wrote  int64
 	mute   bool // no body goes out, whatever is written

@@ -19,7 +19,7 @@ func usual() []string {
 }
 
 // BenchmarkHop is one request over a connection in memory's speed: loopback TCP,
-// our two ends against x/net's client and net/http's server.
+// our two ends against net/http's.
 func BenchmarkHop(b *testing.B) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Content-Type"] = []string{"application/json"}
@@ -30,7 +30,7 @@ func BenchmarkHop(b *testing.B) {
 		name   string
 		server func(testing.TB, http.Handler) string
 		client func(testing.TB, string) http.RoundTripper
-	}{{"ours", ownServer, ownClient}, {"x/net", foreignServer, foreignClient}} {
+	}{{"ours", ownServer, ownClient}, {"net/http", foreignServer, foreignClient}} {
 		for _, streams := range []int{1, 8, 32, 96} {
 			b.Run(pair.name+"/"+itoa(streams), func(b *testing.B) {
 				to := pair.client(b, pair.server(b, handler))
@@ -79,7 +79,7 @@ func BenchmarkBulk(b *testing.B) {
 		name   string
 		server func(testing.TB, http.Handler) string
 		client func(testing.TB, string) http.RoundTripper
-	}{{"ours", ownServer, ownClient}, {"x/net", foreignServer, foreignClient}} {
+	}{{"ours", ownServer, ownClient}, {"net/http", foreignServer, foreignClient}} {
 		b.Run(pair.name, func(b *testing.B) {
 			to := pair.client(b, pair.server(b, handler))
 			b.SetBytes(2 << 20)

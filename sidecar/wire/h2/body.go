@@ -21,14 +21,13 @@ type inbox struct {
 	at       int
 	err      error // after buf: io.EOF at the end of the message, else why it broke
 	shut     bool  // nobody reads any more
+	filling  bool  // the filler is at it
 	deadline time.Time
 	trailer  http.Header // when err is io.EOF
 
 	head  *http.Response // of a client's stream
 	infos []information
 }
-
-const maxGrowth = 256 << 10 // beyond it a buffer grows by what it needs
 
 // information is one 1xx head.
 type information struct {
@@ -55,8 +54,11 @@ func (b *inbox) fill(from *bufio.Reader, n int) (kept bool, err error) {
 	// Not under the lock: this may take as long as the peer likes.
 	_, err = io.ReadFull(from, into)
 	b.mu.Lock()
+	b.filling = false
 	if kept = err == nil && !b.shut; kept {
 		b.buf = b.buf[:len(b.buf)+n]
+	} else if b.shut {
+		b.recycle()
 	}
 	b.mu.Unlock()
 	b.signal()
@@ -75,11 +77,27 @@ func (b *inbox) room(n int) []byte {
 		b.buf, b.at = b.buf[:copy(b.buf, b.buf[b.at:])], 0
 	}
 	if need := len(b.buf) + n; need > cap(b.buf) {
-		grown := make([]byte, len(b.buf), max(need, min(2*cap(b.buf), maxGrowth)))
-		copy(grown, b.buf)
-		b.buf = grown
+		b.grow(need)
 	}
+	b.filling = true
 	return b.buf[len(b.buf) : len(b.buf)+n]
+}
+
+// grow gets a larger buffer. mu is held.
+func (b *inbox) grow(need int) {
+	grown := getBuffer(need)
+	grown = append(grown, b.buf[b.at:]...)
+	b.recycle()
+	b.buf = grown
+}
+
+// recycle lets go of the buffer, unless it is being filled. mu is held. Nobody
+// else has ever seen it: what is read was copied out of it.
+func (b *inbox) recycle() {
+	if !b.filling {
+		putBuffer(b.buf)
+		b.buf, b.at = nil, 0
+	}
 }
 
 // finish says that nothing more comes, and why. The first reason stays.
@@ -95,8 +113,11 @@ func (b *inbox) finish(err error, trailer http.Header) {
 // shutdown says that nobody reads any more, and returns how many bytes waited.
 func (b *inbox) shutdown() (waited int) {
 	b.mu.Lock()
-	waited = len(b.buf) - b.at
-	b.shut, b.buf, b.at = true, nil, 0
+	if !b.shut {
+		waited = len(b.buf) - b.at
+	}
+	b.shut = true
+	b.recycle()
 	b.mu.Unlock()
 	b.signal()
 	return waited
@@ -124,6 +145,7 @@ func (b *inbox) read(ctx context.Context, p []byte) (int, error) {
 			return n, nil
 		case b.err != nil:
 			err := b.err
+			b.recycle()
 			b.mu.Unlock()
 			return 0, err
 		}

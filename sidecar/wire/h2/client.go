@@ -261,10 +261,7 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 		case <-ctx.Done():
 		}
 	}
-	c.mu.Lock()
-	if err := c.openable(ctx, out); err != nil {
-		c.release(nil)
-		c.mu.Unlock()
+	if err := c.room(s, out); err != nil {
 		return nil, err
 	}
 	c.maxID = (c.maxID + 1) | 1
@@ -274,7 +271,6 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 	s.localDone = out.body == nil && !out.tunnel
 	out.stream = s
 	c.streams[s.id] = s
-	// Even where there is no room: it is one head for each stream that may be open.
 	c.out.headers(s.id, out.head, s.localDone)
 	if out.body != nil {
 		out.current = s.call
@@ -283,6 +279,27 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 	}
 	c.flushWith(out.body != nil)
 	return s, nil
+}
+
+// room waits until there is room for a head, and leaves mu held if there is no
+// error.
+func (c *clientConn) room(s *stream, out *outgoing) error {
+	ctx := s.call.ctx
+	c.mu.Lock()
+	for {
+		if err := c.openable(ctx, out); err != nil {
+			c.release(nil)
+			c.mu.Unlock()
+			return err
+		}
+		if !c.out.full() {
+			return nil
+		}
+		s.enqueue()
+		c.flush()
+		_ = wait(ctx, s.wake, time.Time{}) // openable asks why
+		c.mu.Lock()
+	}
 }
 
 var errTooLargeForPeer = errors.New("the request's header list is larger than the upstream takes")

@@ -191,6 +191,7 @@ func (c *conn) remove(s *stream) {
 	}
 	delete(c.streams, s.id)
 	s.gone = true
+	c.lastBusy = c.tick.Load()
 	c.gone(s)
 	if c.closing && len(c.streams) == 0 {
 		c.stop(errClosed)

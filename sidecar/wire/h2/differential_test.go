@@ -80,13 +80,13 @@ func generated(t testing.TB, seed uint64) *http.Request {
 	return r
 }
 
-// The same handler behind net/http and behind us answers alike, to x/net's client
+// The same handler behind net/http and behind us answers alike, to its client
 // and to ours.
 func TestDifferential_AnswersEqualNetHTTPs(t *testing.T) {
 	own, foreign := ownServer(t, http.HandlerFunc(asked)), foreignServer(t, http.HandlerFunc(asked))
 	reference := foreignClient(t, foreign)
 	pairs := map[string]http.RoundTripper{
-		"x/net to ours": foreignClient(t, own), "ours to ours": ownClient(t, own), "ours to net/http": ownClient(t, foreign),
+		"net/http to ours": foreignClient(t, own), "ours to ours": ownClient(t, own), "ours to net/http": ownClient(t, foreign),
 	}
 	requests := uint64(400)
 	if long() {

@@ -2,15 +2,12 @@ package h2_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/everyhop/everyhop/sidecar/wire/h2"
 )
@@ -43,11 +40,13 @@ func foreignServer(t testing.TB, handler http.Handler) string {
 	return ln.Addr().String()
 }
 
-// foreignClient is x/net's.
+// foreignClient is net/http's, with prior knowledge.
 func foreignClient(t testing.TB, address string) http.RoundTripper {
 	t.Helper()
-	to := &http2.Transport{AllowHTTP: true, DisableCompression: true,
-		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) { return dialer(address)(ctx) }}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	to := &http.Transport{Protocols: &protocols, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer(address)(ctx) }}
 	t.Cleanup(to.CloseIdleConnections)
 	return to
 }
@@ -70,7 +69,7 @@ func eachPair(t *testing.T, handler http.Handler, test func(t *testing.T, to htt
 		client func(testing.TB, string) http.RoundTripper
 	}{
 		{"ours to ours", ownServer, ownClient},
-		{"x/net to ours", ownServer, foreignClient},
+		{"net/http to ours", ownServer, foreignClient},
 		{"ours to net/http", foreignServer, ownClient},
 	} {
 		t.Run(pair.name, func(t *testing.T) { test(t, pair.client(t, pair.server(t, handler))) })

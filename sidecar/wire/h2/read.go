@@ -332,8 +332,13 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 		}
 		return c.uselessLocked()
 	}
+	// A server gave no reason to count: what it resets we have asked for.
+	counts := !c.client && !s.localDone
 	c.drop(s, &StreamError{Code: f.ErrCode, Remote: true})
-	return c.uselessLocked()
+	if counts {
+		return c.uselessLocked()
+	}
+	return nil
 }
 
 // onSettings takes the peer's settings as they stand (RFC 9113 section 6.5.2).

@@ -163,5 +163,6 @@ func (b *answerBody) takeTrailers() {
 func (b *answerBody) Close() error {
 	b.s.abort(http2.ErrCodeCancel, errBodyShut)
 	b.s.discard()
+	b.s.call.out.stop()
 	return nil
 }

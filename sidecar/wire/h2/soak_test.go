@@ -23,7 +23,7 @@ func long() bool { return os.Getenv("EVERYHOP_LONG") != "" }
 // every body: none reaches a wrong client, whole or in part, while others are
 // cancelled, reset and abandoned around it. With EVERYHOP_LONG it is a million.
 func TestSoak_NoAnswerReachesAWrongClient(t *testing.T) {
-	total := int64(20_000)
+	total := int64(8_000)
 	if long() {
 		total = 1_000_000
 	}

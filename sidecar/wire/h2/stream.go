@@ -2,6 +2,7 @@ package h2
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -80,6 +81,11 @@ func (s *stream) send(ctx context.Context, m message, stall time.Duration) error
 			c.mu.Unlock()
 			return err
 		}
+		if m.head != nil && listSize(m.head) > int64(c.peer.headerBytes) {
+			c.abort(s, http2.ErrCodeInternal, &StreamError{Code: http2.ErrCodeInternal, Cause: errHeadSize})
+			c.flush()
+			return errHeadSize
+		}
 		moved := s.append(&m)
 		if m.empty() {
 			if m.more {
@@ -110,16 +116,20 @@ func (s *stream) unsendable() error {
 	return nil
 }
 
+var errHeadSize = errors.New("the header list is larger than the peer takes")
+
+// listSize is the size of a header list as RFC 9113 section 6.5.2 counts it.
+func listSize(fields []hpack.HeaderField) (n int64) {
+	for i := range fields {
+		n += int64(fields[i].Size())
+	}
+	return n
+}
+
 // await flushes and waits until there may be room. mu is held, and let go.
 func (s *stream) await(ctx context.Context, since time.Time, stall time.Duration) error {
 	c := s.c
-	if s.wake == nil {
-		s.wake = make(chan struct{}, 1)
-	}
-	if !s.queued {
-		s.queued = true
-		c.out.waiters = append(c.out.waiters, s)
-	}
+	s.enqueue()
 	deadline := s.deadline
 	if limit := since.Add(stall); stall > 0 && (deadline.IsZero() || limit.Before(deadline)) {
 		deadline = limit
@@ -133,6 +143,17 @@ func (s *stream) await(ctx context.Context, since time.Time, stall time.Duration
 		s.abort(http2.ErrCodeCancel, err)
 	}
 	return err
+}
+
+// enqueue has the stream's sender woken when there may be room. mu is held.
+func (s *stream) enqueue() {
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	if !s.queued {
+		s.queued = true
+		s.c.out.waiters = append(s.c.out.waiters, s)
+	}
 }
 
 // expired is nil if the deadline has been moved while we waited for it.
