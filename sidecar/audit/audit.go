@@ -50,7 +50,8 @@ type Record struct {
 	Shadow    *policy.Rule // the shadow grant that would have allowed it
 	Verdict   policy.Verdict
 	Reason    policy.Reason
-	Status    int // what the client got
+	Fault     string // of the upstream, in the words of RFC 9209 section 2.3; empty: none
+	Status    int    // what the client got
 	BytesIn   int64
 	BytesOut  int64
 	Duration  time.Duration

@@ -80,7 +80,8 @@ func appendDecision(b []byte, r *Record) []byte {
 		b = appendText(b, "shadow", r.Shadow.Name, maxName)
 	}
 	b = appendText(b, "verdict", r.Verdict.String(), maxShort)
-	return appendText(b, "reason", r.Reason.String(), maxShort)
+	b = appendText(b, "reason", r.Reason.String(), maxShort)
+	return appendText(b, "fault", r.Fault, maxShort)
 }
 
 // appendPos is Pos.String without its allocations.

@@ -29,6 +29,7 @@ func fullRecord() *Record {
 		Shadow:     &policy.Rule{Name: "read-any"},
 		Verdict:    policy.Allow,
 		Reason:     policy.Allowed,
+		Fault:      "connection_refused",
 		Status:     200,
 		BytesIn:    12,
 		BytesOut:   340,
@@ -45,7 +46,7 @@ func TestEncode_OneLineOfEveryField(t *testing.T) {
 	const want = `{"time":"2026-05-04T12:00:00.123456Z","seq":7,"id":"000102030405060708090a0b0c0d0e0f",` +
 		`"direction":"inbound","caller":"spiffe://example.org/web","caller_serial":"5f1c","method":"GET",` +
 		`"route":"/orders/{id}","grant":"read-order","grant_at":"policy.yaml:5:5","shadow":"read-any",` +
-		`"verdict":"allow","reason":"allowed","status":200,"bytes_in":12,"bytes_out":340,` +
+		`"verdict":"allow","reason":"allowed","fault":"connection_refused","status":200,"bytes_in":12,"bytes_out":340,` +
 		`"duration_seconds":0.001234,"dropped_headers":2,"policy":"ab12","generation":3,` +
 		`"trace":"4bf92f3577b34da6a3ce929d0e0e4736"}` + "\n"
 	if got := string(appendRecord(nil, fullRecord(), 7, false)); got != want {

@@ -41,9 +41,9 @@ func (job *Job) fault(r *http.Request, body *requestBody, ctx context.Context, e
 		return f
 	}
 	var network *net.OpError
-	var late interface{ Timeout() bool }
+	cause := context.Cause(ctx)
 	switch {
-	case errors.Is(context.Cause(ctx), errTimeout), errors.Is(err, errTimeout):
+	case errors.Is(cause, errTimeout), errors.Is(err, errTimeout), errors.Is(cause, errDeadline):
 		return Timeout
 	case r.Context().Err() != nil:
 		return ClientGone
@@ -51,7 +51,7 @@ func (job *Job) fault(r *http.Request, body *requestBody, ctx context.Context, e
 		return Unverified
 	case errors.As(err, &network) && network.Op == "dial":
 		return Unreachable
-	case errors.As(err, &late) && late.Timeout():
+	case isTimeout(err):
 		return Timeout
 	}
 	return Broken

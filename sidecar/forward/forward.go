@@ -55,16 +55,32 @@ type Result struct {
 	Status            int
 	BytesIn, BytesOut int64 // of the bodies, or of the WebSocket
 	Switched          bool  // it became a WebSocket, which has ended
+	Told              bool  // the client has been told of the fault, in trailers
 	Fault             Fault
 	Err               error // for the log, never for the client
+
+	upgrade bool // a switch of protocols was asked for
 }
 
 // Cut reports whether the client has a head but not the whole answer: the
 // connection or stream must be broken, so that nobody takes it for the end.
-func (r Result) Cut() bool { return r.Status != 0 && r.Fault != None && !r.Switched }
+func (r Result) Cut() bool { return r.Status != 0 && r.Fault != None && !r.Switched && !r.Told }
 
 // Do forwards the request and copies the answer to w.
 func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
+	result := do(w, r, job)
+	result.upgrade = job.Upgrade != ""
+	return result
+}
+
+func do(w http.ResponseWriter, r *http.Request, job *Job) Result {
+	if job.Header == nil {
+		job.Header = http.Header{}
+	}
+	if r.Method == http.MethodOptions && !countDown(r, job.Header) {
+		w.WriteHeader(http.StatusNoContent)
+		return Result{Status: http.StatusNoContent}
+	}
 	if job.BodyMax >= 0 && r.ContentLength > job.BodyMax {
 		return Result{Fault: BodyTooLarge, Err: errTooLarge}
 	}
@@ -72,6 +88,9 @@ func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 	defer cancel(nil)
 	watch := newWatch(r, job, cancel)
 	defer watch.stop()
+	if limit, err := GRPCTimeout(r); err == nil && limit > 0 { // of all of the call
+		defer time.AfterFunc(limit, func() { cancel(errDeadline) }).Stop()
+	}
 	rc := http.NewResponseController(w)
 	body := newRequestBody(r, rc, job, watch.bodyEnded)
 	defer body.end()
@@ -98,6 +117,10 @@ func Do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 		return Result{Fault: Broken, Err: errStatus, BytesIn: body.read()}
 	}
 	result := copyAnswer(w, r, answer, job, body)
+	if result.Fault == Broken && context.Cause(ctx) == errDeadline {
+		tellDeadline(w.Header())
+		result.Fault, result.Told = Timeout, true
+	}
 	result.BytesIn = body.read()
 	return result
 }
@@ -110,9 +133,6 @@ var (
 // outgoing is the request as the upstream gets it.
 func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody) *http.Request {
 	header := job.Header
-	if header == nil {
-		header = http.Header{}
-	}
 	addVia(header, r.ProtoMajor, job.Via)
 	if _, named := header["User-Agent"]; !named {
 		header["User-Agent"] = nil // or the transport names itself
@@ -123,6 +143,9 @@ func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody)
 	if job.Upgrade != "" {
 		method = http.MethodGet // which an extended CONNECT is, too
 		ask(header, r)
+	}
+	if _, trailers := header["Te"]; trailers { // RFC 9110 section 10.1.4
+		header["Connection"] = []string{strings.Join(append(header["Connection"], "TE"), ", ")}
 	}
 	out := &http.Request{
 		Method: method,

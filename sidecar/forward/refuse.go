@@ -77,15 +77,6 @@ func endsConnection(status int) bool {
 	return false
 }
 
-// IsGRPC reports whether the request is gRPC, which is never spoken over HTTP/1.
-func IsGRPC(r *http.Request) bool {
-	if r.ProtoMajor != 2 || r.Method != http.MethodPost {
-		return false
-	}
-	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
-}
-
 // cutTarget splits a target as received into path and query. asked reports a
 // question mark, with or without something behind it.
 func cutTarget(target string) (path, query string, asked bool) {

@@ -48,6 +48,7 @@ func (l *late) Close() error { return nil }
 
 func TestDo_TimeoutRunsUntilTheHead(t *testing.T) {
 	grpc := http.Header{"Content-Type": {"application/grpc"}}
+	short := http.Header{"Content-Type": {"application/grpc+proto"}, "Grpc-Timeout": {"1500m"}}
 	for name, c := range map[string]struct {
 		timeout time.Duration
 		slow    slow
@@ -66,14 +67,22 @@ func TestDo_TimeoutRunsUntilTheHead(t *testing.T) {
 		"unsaid, late after the request":     {0, slow{read: time.Hour, head: headTimeout + 1}, "x", nil, Timeout},
 		"unsaid, gRPC may take for ever":     {0, slow{head: 24 * time.Hour}, "x", grpc, None},
 		"said, gRPC is held to it":           {time.Second, slow{head: 2 * time.Second}, "x", grpc, Timeout},
+		"G-07 the client's, in time":         {0, slow{head: 1499 * time.Millisecond}, "x", short, None},
+		"G-07 the client's, late":            {0, slow{head: 1501 * time.Millisecond}, "x", short, Timeout},
+		"G-07 the client's counts the body":  {0, slow{head: time.Second, body: time.Second}, "x", short, Timeout},
+		"G-07 the grant's is shorter":        {time.Second, slow{head: 1200 * time.Millisecond}, "x", short, Timeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &http.Request{Method: "POST", RequestURI: "/", URL: &url.URL{Path: "/"}, ProtoMajor: 2, Header: c.header,
 					Body: io.NopCloser(strings.NewReader(c.body)), ContentLength: int64(len(c.body))}
-				got := Do(&sinkhole{http.Header{}}, r, &Job{Upstream: c.slow, Path: "/", BodyMax: 8, Timeout: c.timeout})
-				if got.Fault != c.want || got.Fault == None && got.BytesOut != 2 {
+				w := &sinkhole{http.Header{}}
+				got := Do(w, r, &Job{Upstream: c.slow, Path: "/", BodyMax: 8, Timeout: c.timeout})
+				if got.Fault != c.want || got.Fault == None && got.BytesOut != 2 || got.Cut() {
 					t.Errorf("%+v", got)
+				}
+				if told := w.header.Get(http.TrailerPrefix + "Grpc-Status"); (told == "4") != got.Told || got.Told != (got.Fault == Timeout && got.Status != 0) {
+					t.Errorf("%+v: the client was told %q", got, told)
 				}
 			})
 		})

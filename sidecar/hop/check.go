@@ -105,6 +105,12 @@ func checkFields(r *http.Request) policy.Reason {
 			}
 		}
 	}
+	if _, err := forward.GRPCTimeout(r); err != nil {
+		return policy.HeaderMalformed
+	}
+	if _, err := forward.MaxForwards(r); err != nil {
+		return policy.HeaderMalformed
+	}
 	for _, name := range singletons {
 		if len(r.Header[name]) > 1 {
 			return policy.HeaderMalformed

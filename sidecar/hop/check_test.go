@@ -133,6 +133,20 @@ func TestCheck_UpgradeIsOnlyWhatAGrantCouldOpen(t *testing.T) {
 	}
 }
 
+// G-07, and RFC 9110 section 7.6.2.
+func TestCheck_NumbersThatAreNoneAreMalformed(t *testing.T) {
+	for _, r := range []*http.Request{
+		request(2, "POST", "/", "Content-Type: application/grpc", "Grpc-Timeout: soon"),
+		request(2, "POST", "/", "Content-Type: application/grpc+proto", "Grpc-Timeout: 123456789S"),
+		request(1, "OPTIONS", "/", "Max-Forwards: -1"),
+		request(1, "OPTIONS", "/", "Max-Forwards: 1", "Max-Forwards: 2"),
+	} {
+		if _, flaw, ok := Check(r, "https"); flaw != policy.HeaderMalformed || ok {
+			t.Errorf("%v: %v", r.Header, flaw)
+		}
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	f.Add(1, "GET", "https://app.test/a?b", "app.test", "Connection", "close, X-Spiffe-Id")
 	f.Add(2, "OPTIONS", "*", "app.test:1", "content-length", "5")

@@ -134,6 +134,7 @@ func (x *Exchange) Forward(job *forward.Job) {
 		return
 	}
 	if result.Fault >= forward.Unreachable {
+		x.Record.Fault = result.ErrorType()
 		x.logger.Warn("forwarding", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
 	}
 	x.Record.Reason = reasonOf(result.Fault)

@@ -172,6 +172,7 @@ func (x *Tunnel) ended(result forward.Result) {
 	case result.Fault != forward.None:
 		x.Record.Reason = reasonOf(result.Fault)
 		if result.Fault >= forward.Unreachable {
+			x.Record.Fault = result.ErrorType()
 			x.config.Logger.Warn("carrying bytes", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
 		}
 	}
