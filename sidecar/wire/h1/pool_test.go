@@ -65,6 +65,48 @@ func TestTransport_StaleConnectionIsTriedOnceMoreIfNothingCanHappenTwice(t *test
 	}
 }
 
+func TestTransport_AnswerThatHasBegunIsNotTriedAgain(t *testing.T) {
+	var got atomic.Int32
+	u := listen(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for got.Load() < 2 {
+			if _, _, ok := readRequest(r); !ok {
+				return
+			}
+			if got.Add(1) == 2 {
+				io.WriteString(c, "HTTP/1.1 200 O")
+				return
+			}
+			io.WriteString(c, okAnswer)
+		}
+	})
+	to := u.transport(t, TransportConfig{})
+	mustTrip(t, to, newRequest(t, "GET", "/", nil))
+	if _, _, err := trip(to, newRequest(t, "GET", "/", nil)); err == nil || u.count() != 1 {
+		t.Error(err, u.count())
+	}
+}
+
+func TestTransport_LongRequestKeepsItsConnection(t *testing.T) {
+	u := listen(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		for {
+			if _, _, ok := readRequest(r); !ok {
+				return
+			}
+			time.Sleep(3 * patience) // the time itself is what is tested
+			io.WriteString(c, okAnswer)
+		}
+	})
+	to := u.transport(t, TransportConfig{})
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		mustTrip(t, to, newRequest(t, "GET", "/", nil).WithContext(ctx))
+		cancel() // too late to do harm
+	}
+	if u.count() != 1 {
+		t.Error(u.count())
+	}
+}
+
 func TestTransport_FreshConnectionThatDiesIsNotTriedAgain(t *testing.T) {
 	u := listen(t, func(_ int, _ net.Conn, r *bufio.Reader) { readRequest(r) })
 	if _, _, err := trip(u.transport(t, TransportConfig{}), newRequest(t, "GET", "/", nil)); err == nil || u.count() != 1 {

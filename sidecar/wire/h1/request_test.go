@@ -239,7 +239,7 @@ func TestTransport_EarlyAnswerIsReadAndTheConnectionIsNotUsedAgain(t *testing.T)
 		if _, _, err := trip(to, newRequest(t, "POST", "/", body)); err != nil {
 			t.Error(err)
 		}
-		if _, body := mustTrip(t, to, newRequest(t, "GET", "/", nil)); body != "ok" || u.count() != 2 {
+		if _, body := mustTrip(t, to, newRequest(t, "POST", "/", nil)); body != "ok" || u.count() != 2 { // it would not be tried again
 			t.Errorf("%q on connection %d", body, u.count())
 		}
 		io.WriteString(more, "late") // to a connection that is gone, which ends the sending

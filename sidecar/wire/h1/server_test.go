@@ -171,6 +171,43 @@ func TestServer_BodyEndsWithTheHandler(t *testing.T) {
 	}
 }
 
+// A body that is kept and read later must not show the next request.
+func TestServer_BodyThatIsKeptShowsNothingOfTheNextRequest(t *testing.T) {
+	var kept io.ReadCloser
+	got := raw(t, handle(func(w http.ResponseWriter, r *http.Request) {
+		if kept == nil {
+			kept = r.Body
+			return
+		}
+		p := make([]byte, 100)
+		if n, err := kept.Read(p); n > 0 || err == nil {
+			t.Errorf("%q, %v", p[:n], err)
+		}
+		if body, err := io.ReadAll(r.Body); string(body) != "mine" || err != nil {
+			t.Errorf("%q, %v", body, err)
+		}
+	}), post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")+post("Content-Length: 4\r\nConnection: close\r\n", "mine"))
+	if strings.Count(got, "HTTP/1.1 200") != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
+// A connection that is closed with unread bytes in it takes the answer with it.
+func TestServer_AnswerOutlivesWhatIsNotRead(t *testing.T) {
+	for range 20 {
+		client := connect(t, handle(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(413) }))
+		send(t, client, post("Content-Length: 2097152\r\n", repeat("a", 2<<20)))
+		r := bufio.NewReader(client)
+		if answer, _ := readAnswer(t, r, "POST"); answer.StatusCode != 413 {
+			t.Error(answer.StatusCode)
+		}
+		if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil { // a reset, and elsewhere than here the answer would be lost
+			t.Errorf("%q, %v", rest, err)
+		}
+		client.Close()
+	}
+}
+
 func TestServer_ClientsEndIsSeenWhileTheHandlerWorks(t *testing.T) {
 	for _, c := range []struct{ name, request string }{
 		{"no body", get("")},

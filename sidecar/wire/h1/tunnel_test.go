@@ -69,6 +69,7 @@ func TestServer_HijackIsOnlyForWhoAsked(t *testing.T) {
 		{get("Connection: close\r\nUpgrade: websocket\r\n"), false},
 		{get("Connection: close, upgrade\r\n"), false},
 		{handshake, true},
+		{strings.Replace(handshake, "Upgrade: websocket\r\n\r\n", "Upgrade: websocket\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", 1), false}, // it was not read
 		{line("CONNECT app.test:443 HTTP/1.1"), true},
 	} {
 		raw(t, handle(func(w http.ResponseWriter, r *http.Request) {
