@@ -33,6 +33,7 @@ func Compile(spec *Spec, prev *Snapshot) (*Snapshot, error) {
 		File: spec.File, Digest: spec.Digest, Generation: 1,
 		Grants: grants, Calls: calls, Tests: spec.Tests,
 		index: c.index, calls: make(map[string]*CallRule, len(calls)),
+		domains: trustDomains(spec),
 	}
 	if prev != nil {
 		s.Generation = prev.Generation + 1

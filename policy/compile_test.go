@@ -258,3 +258,28 @@ func TestCompile_RulesCarryWhatTheHopMustKnow(t *testing.T) {
 		t.Errorf("%d %d %s", a.Index, c.Index, a.Pos)
 	}
 }
+
+func TestSnapshot_NamesTheTrustDomainsOfItsCallersAndCalls(t *testing.T) {
+	s := compile(t, `service: spiffe://td.test/app
+app: http://127.0.0.1:8080
+ban: [spiffe://banned.test/**]
+allow:
+  - {from: [spiffe://td.test/web, spiffe://partner.test/shop/**], to: GET /a}
+  - {from: spiffe://shadow.test/web, to: GET /a, shadow: true}
+calls:
+  c: {as: spiffe://called.test/c, at: "c.test:1", local: "127.0.0.1:9001", allow: [GET /c]}
+`)
+	for name, want := range map[string]bool{
+		"td.test": true, "partner.test": true, "shadow.test": true, "banned.test": true, "called.test": true,
+		"sub.partner.test": false, "partner": false, "other.test": false,
+	} {
+		if got := s.NamesTrustDomain(spiffeid.RequireTrustDomainFromString(name)); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, s := range []*policy.Snapshot{nil, {}, s} {
+		if s.NamesTrustDomain(spiffeid.TrustDomain{}) || (*policy.Snapshot)(nil).NamesTrustDomain(spiffeid.RequireTrustDomainFromString("td.test")) {
+			t.Error("no domain is named")
+		}
+	}
+}

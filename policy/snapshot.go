@@ -16,9 +16,10 @@ type Snapshot struct {
 	Calls      []*CallRule
 	Tests      []Test
 
-	index *index // nil: never compiled
-	ban   callers
-	calls map[string]*CallRule
+	index   *index // nil: never compiled
+	ban     callers
+	calls   map[string]*CallRule
+	domains map[spiffeid.TrustDomain]struct{}
 }
 
 // CallRule is one compiled call.
@@ -30,6 +31,34 @@ type CallRule struct {
 	TCP   bool // bytes: only [Request].TCP asks for it
 
 	index *index // nil: never compiled
+}
+
+// NamesTrustDomain reports whether from:, ban: or a call names somebody in the trust
+// domain. Nobody of another one can ever be allowed or called.
+func (s *Snapshot) NamesTrustDomain(td spiffeid.TrustDomain) bool {
+	if s == nil {
+		return false
+	}
+	_, named := s.domains[td]
+	return named
+}
+
+// trustDomains are those that spec names.
+func trustDomains(spec *Spec) map[spiffeid.TrustDomain]struct{} {
+	domains := make(map[spiffeid.TrustDomain]struct{})
+	for _, b := range spec.Ban {
+		domains[b.ID.TrustDomain()] = struct{}{}
+	}
+	for _, g := range spec.Allow {
+		for _, caller := range g.From {
+			domains[caller.Pattern.TrustDomain()] = struct{}{}
+		}
+	}
+	for _, call := range spec.Calls {
+		domains[call.As.TrustDomain()] = struct{}{}
+	}
+	delete(domains, spiffeid.TrustDomain{}) // of a call to no workload
+	return domains
 }
 
 // Call is the call of that name, nil if there is none.

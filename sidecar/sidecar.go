@@ -200,6 +200,7 @@ func (s *Sidecar) openIdentity() error {
 	source, err := svid.Open(context.Background(), svid.Config{
 		Identity: s.config.Identity,
 		Service:  s.Policy().Service,
+		Named:    func(td spiffeid.TrustDomain) bool { return s.Policy().NamesTrustDomain(td) },
 		Logger:   s.logger,
 		Now:      s.config.Now,
 	})

@@ -325,13 +325,15 @@ func (a *api) wait(ctx context.Context, n int) (reply, error) {
 // open opens a source on an API.
 func open(t testing.TB, identity string, now func() time.Time) *Source {
 	t.Helper()
-	s, err := Open(t.Context(), Config{Identity: identity, Service: spiffeid.RequireFromString(orders), Now: now})
+	s, err := Open(t.Context(), Config{Identity: identity, Service: spiffeid.RequireFromString(orders), Now: now, Named: anyDomain})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
 }
+
+func anyDomain(spiffeid.TrustDomain) bool { return true }
 
 // await waits until the source's status is as wanted.
 func await(t testing.TB, s *Source, what string, is func(Status) bool) Status {

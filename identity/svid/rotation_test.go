@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/everyhop/everyhop/identity/dev"
 	"github.com/everyhop/everyhop/identity/svid"
 )
@@ -41,7 +43,7 @@ func source(t *testing.T, d *dev.Domain, name, identity string) *svid.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := svid.Open(t.Context(), svid.Config{Identity: identity, Service: id})
+	s, err := svid.Open(t.Context(), svid.Config{Identity: identity, Service: id, Named: func(spiffeid.TrustDomain) bool { return true }})
 	if err != nil {
 		t.Fatal(err)
 	}

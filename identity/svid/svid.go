@@ -40,6 +40,10 @@ type Config struct {
 	// Service is who we must be. Of several SVIDs the one with this ID is used;
 	// no other ever is.
 	Service spiffeid.ID
+	// Named reports whether somebody in a trust domain may come or be called at all;
+	// handshakes with anybody else's are refused whatever bundles there are. It is
+	// asked at each handshake, and not of our own domain. Nil: no other is named.
+	Named func(spiffeid.TrustDomain) bool
 	// Logger is told of changes and failures. Nil: no one is.
 	Logger *slog.Logger
 	// Now is the clock that certificates are judged by. Nil: time.Now.
@@ -51,6 +55,7 @@ type Config struct {
 type Source struct {
 	identity string
 	service  spiffeid.ID
+	named    func(spiffeid.TrustDomain) bool
 	logger   *slog.Logger
 	now      func() time.Time
 	state    atomic.Pointer[state]
@@ -83,10 +88,14 @@ func Open(ctx context.Context, c Config) (*Source, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Named == nil {
+		c.Named = func(spiffeid.TrustDomain) bool { return false }
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Source{
 		identity: c.Identity,
 		service:  c.Service,
+		named:    c.Named,
 		logger:   c.Logger,
 		now:      c.Now,
 		cancel:   cancel,

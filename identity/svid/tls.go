@@ -30,7 +30,7 @@ func (s *Source) ServerConfig(alpn []string, requirePQ bool) *tls.Config {
 		if err := checkProtocol(cs, alpn); err != nil {
 			return err
 		}
-		_, err := s.verify(cs, x509.ExtKeyUsageClientAuth)
+		_, err := s.prove(cs, x509.ExtKeyUsageClientAuth)
 		return err
 	}
 	return config
@@ -48,7 +48,7 @@ func (s *Source) ClientConfig(expected spiffeid.ID, alpn []string, requirePQ boo
 		if err := checkProtocol(cs, alpn); err != nil {
 			return err
 		}
-		id, err := s.verify(cs, x509.ExtKeyUsageServerAuth)
+		id, err := s.prove(cs, x509.ExtKeyUsageServerAuth)
 		if err != nil {
 			return err
 		}
@@ -74,6 +74,8 @@ func (s *Source) config(alpn []string, requirePQ bool) *tls.Config {
 		NextProtos:             slices.Clone(alpn),
 		CurvePreferences:       curves,
 		SessionTicketsDisabled: true,
+		// Records that start small are for browsers far away.
+		DynamicRecordSizingDisabled: true,
 	}
 }
 
@@ -83,6 +85,19 @@ func (s *Source) certificate() (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &st.cert, nil
+}
+
+// prove is the ID that the peer of a handshake proves, if it is in a trust domain
+// that may be there at all.
+func (s *Source) prove(cs tls.ConnectionState, usage x509.ExtKeyUsage) (spiffeid.ID, error) {
+	id, err := s.verify(cs, usage)
+	if err != nil {
+		return spiffeid.ID{}, err
+	}
+	if td := id.TrustDomain(); td != s.service.TrustDomain() && !s.named(td) {
+		return spiffeid.ID{}, fmt.Errorf("the certificate of %s: the policy names nobody in trust domain %q", id, td.Name())
+	}
+	return id, nil
 }
 
 // verify is the ID that the peer of cs proves now, using its leaf for usage.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,6 +198,47 @@ func TestConfigs_PreferPostQuantumAndCanRequireIt(t *testing.T) {
 				t.Fatalf("curve %v, error %v", at.CurveID, serverErr)
 			}
 		})
+	}
+}
+
+// A bundle is not enough: the policy has to name somebody in the domain.
+func TestConfigs_AcceptTrustDomainsThatThePolicyNamesOnly(t *testing.T) {
+	ca, other, w := newAuthority(t), newAuthority(t), newAPI(t)
+	w.serve(t)
+	m := ca.good(t)
+	m.FederatedBundles = map[string][]byte{"partner.test": other.cert.Raw}
+	w.say(m)
+	var named atomic.Bool
+	for name, config := range map[string]Config{
+		"by nobody":           {},
+		"by a policy in time": {Named: func(td spiffeid.TrustDomain) bool { return td.Name() == "partner.test" && named.Load() }},
+	} {
+		config.Identity, config.Service, config.Now = "unix://"+w.socket, spiffeid.RequireFromString(orders), newClock(midway).now
+		s, err := Open(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		await(t, s, "the bundles", func(s Status) bool { return s.TrustDomains["partner.test"] == 1 })
+		theirs := other.issue(t, partner)
+		server := &tls.Config{ClientAuth: tls.RequireAnyClientCert, Certificates: []tls.Certificate{*theirs.certificate()}, NextProtos: []string{"h2"}}
+		for _, on := range []bool{false, true} {
+			named.Store(on)
+			accepted := on && config.Named != nil
+			_, _, serverErr, _ := handshake(t, s.ServerConfig(h2h1, false), dialer(theirs))
+			_, _, _, clientErr := handshake(t, server, s.ClientConfig(spiffeid.RequireFromString(partner), h2h1, false))
+			for _, err := range []error{serverErr, clientErr} {
+				if accepted && err != nil {
+					t.Errorf("named %s: %v", name, err)
+				} else if !accepted {
+					mustFail(t, err, "the policy names nobody in trust domain")
+				}
+			}
+		}
+		// Our own domain needs no name.
+		if _, _, serverErr, _ := handshake(t, s.ServerConfig(h2h1, false), dialer(ca.issue(t, web))); serverErr != nil {
+			t.Error(serverErr)
+		}
 	}
 }
 
@@ -404,15 +446,5 @@ func writeFile(t testing.TB, path string, text []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func BenchmarkHandshake(b *testing.B) {
-	s, _, _, _ := ready(b)
-	server, client := s.ServerConfig(h2h1, false), s.ClientConfig(spiffeid.RequireFromString(orders), h2h1, false)
-	for b.Loop() {
-		if _, _, serverErr, clientErr := handshake(b, server, client); serverErr != nil || clientErr != nil {
-			b.Fatal(serverErr, clientErr)
-		}
 	}
 }

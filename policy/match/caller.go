@@ -20,6 +20,7 @@ const (
 // stands for one segment or more. The zero Caller matches nobody.
 type Caller struct {
 	key string // the whole ID; for a wildcard all up to and with the last slash
+	td  spiffeid.TrustDomain
 }
 
 // ParseCaller parses a SPIFFE ID or a pattern. The error is a [Mistake].
@@ -44,9 +45,9 @@ func ParseCaller(text string) (Caller, error) {
 			"add the workload's path, or /** for every workload in " + td,
 		}
 	case wildcard:
-		return Caller{key: base + "/"}, nil
+		return Caller{base + "/", id.TrustDomain()}, nil
 	}
-	return Caller{key: base}, nil
+	return Caller{base, id.TrustDomain()}, nil
 }
 
 func misplacedWildcard(text string) error {
@@ -89,6 +90,9 @@ func (c Caller) Match(id spiffeid.ID) bool {
 // Key is what an index files the pattern under: the whole SPIFFE ID, or for a
 // wildcard the prefix up to and with its last slash, which no ID ends with.
 func (c Caller) Key() string { return c.key }
+
+// TrustDomain is the one that all it names are in.
+func (c Caller) TrustDomain() spiffeid.TrustDomain { return c.td }
 
 // Wildcard reports whether the pattern names everything below a prefix.
 func (c Caller) Wildcard() bool { return strings.HasSuffix(c.key, "/") }
