@@ -51,6 +51,7 @@ type town struct {
 	handshakes atomic.Int32 // that orders' hop has done
 	into       records      // of orders' way in
 	intoPolicy atomic.Pointer[policy.Snapshot]
+	alpn       []string // between the two; both protocols if empty
 }
 
 func newTown(t *testing.T) *town {
@@ -121,11 +122,9 @@ func (w *town) serveOrders() {
 
 func (w *town) ordersPolicy(app string) *policy.Snapshot {
 	w.t.Helper()
-	from, err := match.ParseCaller("spiffe://td.test/web")
-	must(w.t, err)
 	s, err := policy.Compile(&policy.Spec{
 		Service: id(w.t, "orders"), App: &policy.App{Kind: policy.AppHTTP, Network: "tcp", Address: app}, Timeouts: policy.DefaultTimeouts(),
-		Allow: []policy.Grant{{Name: "all", From: []policy.Caller{{Pattern: from}}, To: []policy.Route{route(w.t, "GET /orders/**"), route(w.t, "POST /orders/**")},
+		Allow: []policy.Grant{{Name: "all", From: []policy.Caller{caller(w.t, "spiffe://td.test/web")}, To: []policy.Route{route(w.t, "GET /orders/**"), route(w.t, "POST /orders/**")},
 			Headers: []policy.Input{{Name: "x-request-id"}}, Query: []policy.Input{{Name: "a"}, {Name: "b"}}}},
 	}, nil)
 	must(w.t, err)
@@ -152,6 +151,13 @@ func id(t *testing.T, name string) spiffeid.ID {
 	id, err := spiffeid.FromString("spiffe://td.test/" + name)
 	must(t, err)
 	return id
+}
+
+func caller(t *testing.T, text string) policy.Caller {
+	t.Helper()
+	pattern, err := match.ParseCaller(text)
+	must(t, err)
+	return policy.Caller{Pattern: pattern}
 }
 
 func route(t *testing.T, text string) policy.Route {
@@ -214,7 +220,10 @@ type record struct {
 
 	PeerSerial string `json:"peer_serial"`
 	Status     int
-	Dropped    int `json:"dropped_headers"`
+	BytesIn    int64   `json:"bytes_in"`
+	BytesOut   int64   `json:"bytes_out"`
+	Duration   float64 `json:"duration_seconds"`
+	Dropped    int     `json:"dropped_headers"`
 }
 
 func (rs records) Write(p []byte) (int, error) {

@@ -27,6 +27,9 @@ type tlsState = tls.ConnectionState
 
 func (w *town) clientTLS(source *svid.Source) func(spiffeid.ID) *tls.Config {
 	return func(expected spiffeid.ID) *tls.Config {
+		if len(w.alpn) > 0 {
+			return source.ClientConfig(expected, w.alpn, false)
+		}
 		return source.ClientConfig(expected, []string{"h2", "http/1.1"}, false)
 	}
 }
@@ -59,11 +62,11 @@ func TestOutbound_WholeHopTellsTheOtherAppWhoCalls(t *testing.T) {
 			t.Errorf("Via: %s", via)
 		}
 		out, in := w.records.next(t), w.into.next(t)
-		if out.PeerSerial == "" {
-			t.Error("the peer's certificate is not recorded")
+		if out.PeerSerial == "" || out.Duration <= 0 {
+			t.Errorf("the peer's certificate or the time is not recorded: %+v", out)
 		}
-		out.PeerSerial = ""
-		want := record{Direction: "outbound", Call: "orders", Peer: "spiffe://td.test/orders", Method: "GET", Route: "/orders/**", Grant: "orders", Verdict: "allow", Reason: "allowed", Policy: "digest1", Status: 200, Dropped: 3}
+		out.PeerSerial, out.Duration = "", 0
+		want := record{Direction: "outbound", Call: "orders", Peer: "spiffe://td.test/orders", Method: "GET", Route: "/orders/**", Grant: "orders", Verdict: "allow", Reason: "allowed", Policy: "digest1", Status: 200, BytesOut: int64(len(answer.body)), Dropped: 3}
 		if diff := cmp.Diff(want, out); diff != "" {
 			t.Error(diff)
 		}
