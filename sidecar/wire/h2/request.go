@@ -219,6 +219,7 @@ func (in *incoming) framing(fields []hpack.HeaderField, end bool) {
 			r.Trailer[http.CanonicalHeaderKey(name)] = nil
 		}
 	}
+	delete(r.Header, "Trailer")
 }
 
 // requestBody is the body as the handler reads it.

@@ -57,7 +57,7 @@ func (c *clientConn) onHead(s *stream, end bool) error {
 		if s.left > 0 {
 			return c.faulty(s.id, http2.ErrCodeProtocol, wire.FlawLength)
 		}
-		if n < 0 {
+		if n < 0 && s.call.out.r.Method != http.MethodHead {
 			answer.ContentLength = 0
 		}
 		if err := c.endRemote(s, nil); err != nil {
