@@ -383,6 +383,7 @@ func TestTCP_ABrokenEndBreaksTheOther(t *testing.T) {
 			client := plain(t, local)
 			_, _ = io.WriteString(client, "a")
 			app := <-at
+			hears(t, app, "a") // all the way is there
 			left := c.breaks(app, client)
 			if _, err := io.Copy(io.Discard, left); !isReset(err) {
 				t.Errorf("the other end saw %v", err)
@@ -517,6 +518,7 @@ func TestTCP_StopDrainsAndThenCuts(t *testing.T) {
 	})
 	talk(t, ends, "while it drains")
 	_ = ends.Close()
+	eventually(t, "the first to be over", func() bool { return tunnels(t, db) == 1 })
 	talk(t, stays, "while it drains")
 	cancel()
 	wantCut(t, stays)
