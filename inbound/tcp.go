@@ -102,8 +102,8 @@ func (s *Server) Recheck() {
 	s.sockets.Recheck()
 }
 
-// Tunnels is how many connections of bytes there are.
-func (s *Server) Tunnels() int { return s.tunnels.Count() }
+// Tunnels is how many connections of bytes and WebSockets there are.
+func (s *Server) Tunnels() int { return s.tunnels.Count() + s.sockets.Count() }
 
 func dialApp(ctx context.Context, app *policy.App) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}

@@ -69,7 +69,13 @@ func (h *house) socket(header string) (*tls.Conn, *bufio.Reader) {
 // U05, I3: the app is told who calls, and by nobody else.
 func TestWebSocket_AppIsToldWhoCalls(t *testing.T) {
 	h := socketHouse(t, nil)
+	if h.server.Tunnels() != 0 {
+		t.Error("there is one before it was opened")
+	}
 	c, _ := h.socket("Everyhop-Caller: spoofed\r\nX-Spiffe-Id: spoofed\r\nSec-WebSocket-Protocol: chat\r\nCookie: sid=1\r\n")
+	if h.server.Tunnels() != 1 {
+		t.Errorf("%d are open", h.server.Tunnels())
+	}
 	c.Close()
 	seen := strings.Join(h.app.seen(), "")
 	for _, want := range []string{"GET /ws HTTP/1.1\r\n", "Everyhop-Caller: spiffe://td.test/" + web + "\r\n", "Sec-WebSocket-Protocol: chat\r\n"} {

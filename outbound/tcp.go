@@ -136,5 +136,5 @@ func (s *Server) Recheck() {
 	s.sockets.Recheck()
 }
 
-// Tunnels is how many connections of bytes there are.
-func (s *Server) Tunnels() int { return s.tunnels.Count() }
+// Tunnels is how many connections of bytes and WebSockets there are.
+func (s *Server) Tunnels() int { return s.tunnels.Count() + s.sockets.Count() }

@@ -35,7 +35,7 @@ func (s *Sidecar) registerMetrics() error {
 			notAfter:   desc("svid_not_after_seconds", "When this sidecar's SVID expires, in Unix time; 0 without one."),
 			updates:    desc("svid_updates_total", "Good messages of the identity source."),
 			failures:   desc("svid_failures_total", "Everything that went wrong with the identity source."),
-			tunnels:    desc("tunnels", "Connections of bytes that are open.", "direction"),
+			tunnels:    desc("tunnels", "Connections of bytes and WebSockets that are open.", "direction"),
 			build:      desc("build_info", "The version of everyhop that runs.", "version", "goversion"),
 		},
 	} {

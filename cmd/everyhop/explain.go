@@ -18,8 +18,8 @@ const explainHelp = `explain judges one request as the sidecar would, and says w
 did not, and where nothing allows it, the grant that came nearest and everything
 it asked for in vain. It exits 0 if the request may pass, 3 if not.
 
-Of the headers, host, content-type, content-length, transfer-encoding and upgrade
-take part in a decision. The file - is standard input.`
+Of the headers, host, content-type, content-length, transfer-encoding, upgrade and
+origin take part in a decision. The file - is standard input.`
 
 func newExplain(w world) *cobra.Command {
 	var caller, fromIP, at string
@@ -132,6 +132,8 @@ func setHeader(r *policy.Request, name, value string) {
 		r.Body = true
 	case "upgrade":
 		r.Upgrade = strings.ToLower(value)
+	case "origin":
+		r.Origin = value
 	}
 }
 
