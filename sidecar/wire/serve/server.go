@@ -207,7 +207,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.cut()
+	s.Close()
 	last := time.NewTimer(lastWait)
 	defer last.Stop()
 	select {
@@ -222,6 +222,7 @@ const lastWait = time.Second // for handlers whose requests have been cut
 // Close cuts everything at once, and waits for nothing.
 func (s *Server) Close() {
 	s.stop()
+	s.second.Close() // before handlers learn that their time is over: they answer nothing any more
 	s.cut()
 }
 
