@@ -176,7 +176,7 @@ func (x *exchange) head() bool {
 			x.declare(values)
 			continue
 		case fieldConnection:
-			if x.closing {
+			if x.closing && x.status != http.StatusSwitchingProtocols { // which closes nothing
 				continue
 			}
 		case fieldTrailer:

@@ -46,6 +46,31 @@ func TestServer_HijackedConnectionKeepsWhatCameEarly(t *testing.T) {
 	}
 }
 
+// A switch that is under way when the server retires says so all the same.
+func TestServer_SwitchWhileRetiringIsWhole(t *testing.T) {
+	var s *Server
+	ready := make(chan struct{})
+	s, client := connectTo(t, handle(func(w http.ResponseWriter, r *http.Request) {
+		<-ready
+		s.Retire()
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		w.WriteHeader(101)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	}))
+	close(ready)
+	send(t, client, handshake)
+	answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+	if err != nil || answer.StatusCode != 101 || answer.Header.Get("Connection") != "Upgrade" || answer.Header.Get("Upgrade") != "websocket" {
+		t.Error(answer, err)
+	}
+}
+
 // U06, U09.
 func TestServer_UpgradeThatWasNotGivenIsFollowedByARequest(t *testing.T) {
 	for _, status := range []int{200, 426} {
