@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -495,12 +496,7 @@ func TestWebSocket_EndThatBreaksBreaksTheOther(t *testing.T) {
 		})
 		h := chain(t, protocol, hops, ln.Addr(), nil)
 		for _, first := range []string{"x", "y"} {
-			r := h.request(t, "GET", "/ws", nil, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+key)
-			answer, err := h.client.Transport.RoundTrip(r)
-			if err != nil || answer.StatusCode != 101 {
-				t.Fatal(err, answer)
-			}
-			c := answer.Body.(net.Conn)
+			c := h.open(t)
 			io.WriteString(c, first)
 			want := forward.Broken
 			if first == "x" {
@@ -537,19 +533,67 @@ func TestWebSocket_EndThatTakesNothingIsGivenUp(t *testing.T) {
 			}
 		}
 	})
-	h := chain(t, "h1", 1, u.Addr(), func(job *forward.Job) { job.Write = 100 * time.Millisecond })
-	_, in := h.raw(t, handshake)
-	if _, err := http.ReadResponse(in, nil); err != nil {
-		t.Fatal(err)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		h := chain(t, protocol, 1, u.Addr(), func(job *forward.Job) { job.Write = 100 * time.Millisecond })
+		h.open(t)
+		if r := <-h.results; r.Fault != forward.ClientGone || r.Err == nil {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// open is a socket in bytes.
+func (h *hop) open(t *testing.T) net.Conn {
+	t.Helper()
+	r := h.request(t, "GET", "/ws", nil, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+key)
+	answer, err := h.client.Transport.RoundTrip(r)
+	if err != nil || answer.StatusCode != 101 {
+		t.Fatal(err, answer)
 	}
-	if r := <-h.results; r.Fault != forward.ClientGone || r.Err == nil {
-		t.Errorf("%+v", r)
-	}
+	c := answer.Body.(net.Conn)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Many at once, some of which are closed in the midst of it: each hears only what
+// it said itself.
+func TestWebSocket_ManyAtOnceMixNothing(t *testing.T) {
+	eachWay(t, func(t *testing.T, protocol string, hops int) {
+		sockets := make(chan *forward.WebSocket, 100)
+		h := chain(t, protocol, hops, chat(t).Addr(), opened(sockets))
+		var all sync.WaitGroup
+		for i := range 24 {
+			all.Go(func() {
+				c := h.talk(t)
+				for n := range 30 {
+					sent := bytes.Repeat([]byte{byte(i), byte(n)}, 1+(i*n*977)%20000)
+					if err := c.Write(t.Context(), websocket.MessageBinary, sent); err != nil {
+						return // it was closed
+					}
+					_, got, err := c.Read(t.Context())
+					if err != nil && websocket.CloseStatus(err) != 1008 && !errors.Is(err, io.EOF) {
+						t.Errorf("%d: %v", i, err)
+					}
+					if err != nil {
+						return
+					}
+					if !bytes.Equal(got, sent) {
+						t.Errorf("socket %d heard another's", i)
+						return
+					}
+					if n == 15 && i%3 == 0 {
+						(<-sockets).Close(1008) // anyone's
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
 }
 
 // U16: what one end does not read waits at the other end, not here.
 func TestWebSocket_MemoryOfOneIsBounded(t *testing.T) {
-	const sockets, bound = 20, 128 << 10
+	const sockets, bound = 8, 128 << 10
 	stalled := make(chan struct{}, sockets)
 	chunk := make([]byte, 1<<20)
 	u := listen(t, func(c net.Conn) {
