@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 	"strings"
 	"sync"
@@ -237,6 +238,7 @@ type app struct {
 	answer   func(c net.Conn, r *http.Request, n int)
 
 	conns sync.WaitGroup
+	cut   atomic.Int32 // requests whose body did not end
 	mu    sync.Mutex
 	heads []string
 	open  map[net.Conn]bool
@@ -295,7 +297,7 @@ func (a *app) serve(c net.Conn) {
 				break
 			}
 		}
-		r, err := http.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(head.Bytes()), in)))
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head.Bytes())))
 		if err != nil {
 			return
 		}
@@ -303,10 +305,28 @@ func (a *app) serve(c net.Conn) {
 		a.heads = append(a.heads, head.String())
 		n := len(a.heads)
 		a.mu.Unlock()
-		if length := r.ContentLength; length > 0 {
-			io.CopyN(io.Discard, in, length)
+		if !readBody(in, r) {
+			a.cut.Add(1)
+			return
 		}
 		a.answer(c, r, n)
+	}
+}
+
+// readBody reads a body, and reports whether it came to its end.
+func readBody(in *bufio.Reader, r *http.Request) bool {
+	if r.ContentLength >= 0 {
+		_, err := io.CopyN(io.Discard, in, r.ContentLength)
+		return err == nil
+	}
+	if _, err := io.Copy(io.Discard, httputil.NewChunkedReader(in)); err != nil {
+		return false
+	}
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil || line == "\r\n" {
+			return err == nil
+		}
 	}
 }
 
@@ -327,6 +347,9 @@ type request struct {
 	header         []string
 	body           string
 	raw            string // HTTP/1.1 only: all of it as it is
+	fin            bool   // and then nothing more
+	block          string // HTTP/2 only: all fields, a line each
+	trailer        string // HTTP/2 only: fields after the body, a line each
 }
 
 type answer struct {
@@ -399,6 +422,9 @@ func (c *client) do1(r request) answer {
 		text += "\r\n" + r.body
 	}
 	io.WriteString(c.conn, text)
+	if r.fin {
+		must(c.t, c.conn.CloseWrite())
+	}
 	return c.read1(r.method)
 }
 
@@ -419,22 +445,37 @@ func (c *client) do2(r request) answer {
 	c.t.Helper()
 	c.block.Reset()
 	field := func(name, value string) { must(c.t, c.encode.WriteField(hpack.HeaderField{Name: name, Value: value})) }
-	field(":method", r.method)
-	field(":scheme", orElse(r.scheme, "https"))
-	field(":authority", orElse(r.host, "app.test"))
-	field(":path", r.target)
+	lines := func(text string) {
+		for line := range strings.SplitSeq(text, "\n") {
+			colon := strings.Index(line[1:], ": ") + 1
+			field(line[:colon], line[colon+2:])
+		}
+	}
+	if r.block != "" {
+		lines(r.block)
+	} else {
+		field(":method", r.method)
+		field(":scheme", orElse(r.scheme, "https"))
+		field(":authority", orElse(r.host, "app.test"))
+		field(":path", r.target)
+	}
 	for _, line := range r.header {
 		name, value, _ := strings.Cut(line, ": ")
 		field(strings.ToLower(name), value)
 	}
-	if r.body != "" {
+	if r.body != "" && r.block == "" {
 		field("content-length", strconv.Itoa(len(r.body)))
 	}
 	stream := c.stream
 	c.stream += 2
 	c.writeBlock(stream, r.body == "")
 	if r.body != "" {
-		must(c.t, c.framer.WriteData(stream, true, []byte(r.body)))
+		must(c.t, c.framer.WriteData(stream, r.trailer == "", []byte(r.body)))
+	}
+	if r.trailer != "" {
+		c.block.Reset()
+		lines(r.trailer)
+		c.writeBlock(stream, true)
 	}
 	return c.read2(stream)
 }

@@ -3,8 +3,12 @@ package inbound_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +23,8 @@ type try struct {
 	only   string // a protocol; both if empty
 	reset  bool   // over HTTP/2 it is malformed, and not answered
 	reason policy.Reason
+	cut    bool   // the app may have got a part of it
+	in     int64  // bytes of the body, where the request is raw
 	app    string // the head that the app gets, without what every one has
 }
 
@@ -146,7 +152,7 @@ func fields(n int) []string {
 // The invariants I1 to I5 and I7 of each case.
 func TestInbound_EachCaseOnBothProtocols(t *testing.T) {
 	h := newHouse(t, nil)
-	for _, c := range tries {
+	for _, c := range slices.Concat(tries, framings(), malformed) {
 		for _, protocol := range []string{"http/1.1", "h2"} {
 			if c.only != "" && c.only != protocol {
 				continue
@@ -165,6 +171,7 @@ func (h *house) try(t *testing.T, c try, protocol string) {
 	defer func() { h.t = outer }()
 	as := orElse(c.as, web)
 	client := h.dial(as, protocol)
+	h.app.cut.Store(0)
 	got := client.do(c.request)
 	record := h.record()
 	if record.Reason != c.reason.String() || record.Caller != "spiffe://td.test/"+as || record.Direction != "inbound" {
@@ -175,12 +182,12 @@ func (h *house) try(t *testing.T, c try, protocol string) {
 		if !got.reset || got.status != 0 || record.Status != c.reason.Status() {
 			t.Errorf("got %+v, recorded %+v", got, record)
 		}
-	} else {
+	} else if c.reason != policy.ClientGone {
 		h.checkAnswer(t, c, got, record, grpc)
 	}
 	h.checkApp(t, c, as, record.ID)
 
-	if shut := slices.Contains([]int{400, 405, 408, 413, 414, 417, 431, 501, 505}, c.reason.Status()); protocol == "http/1.1" && got.open == shut && c.reason != policy.Allowed {
+	if shut := slices.Contains([]int{400, 405, 408, 413, 414, 417, 431, 501, 505}, c.reason.Status()); protocol == "http/1.1" && got.open == shut && c.reason != policy.Allowed && !c.fin {
 		t.Errorf("the connection is open: %v", got.open)
 	}
 	if got.open && protocol == "http/1.1" && c.reason != policy.Allowed || protocol == "h2" { // I5
@@ -190,6 +197,11 @@ func (h *house) try(t *testing.T, c try, protocol string) {
 		}
 		if seen := h.app.seen(); len(seen) != 1 {
 			t.Errorf("the canary was sent %d times", len(seen))
+		}
+	}
+	if protocol == "http/1.1" && !got.open { // nothing more is read of what may be anything
+		if rest, err := io.ReadAll(client.in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("then %q, %v", rest, err)
 		}
 	}
 	if len(h.records) != 0 { // I4
@@ -207,7 +219,7 @@ func (h *house) checkAnswer(t *testing.T, c try, got answer, r record, grpc bool
 		t.Errorf("got %d, recorded %d, want %d", got.status, r.Status, status)
 	}
 	if c.reason == policy.Allowed {
-		if got.header.Get("Server") != "" || !strings.HasPrefix(got.body, "answer ") || r.BytesOut != int64(len(got.body)) || r.BytesIn != int64(len(c.body)) {
+		if got.header.Get("Server") != "" || !strings.HasPrefix(got.body, "answer ") || r.BytesOut != int64(len(got.body)) || r.BytesIn != int64(len(c.body))+c.in {
 			t.Errorf("got %+v, recorded %+v", got, r)
 		}
 		return
@@ -230,6 +242,12 @@ func (h *house) checkAnswer(t *testing.T, c try, got answer, r record, grpc bool
 func (h *house) checkApp(t *testing.T, c try, as, decision string) {
 	t.Helper()
 	seen := h.app.seen()
+	if c.cut && len(seen) == 1 {
+		for h.app.cut.Load() == 0 { // it learns of that when its connection ends
+			runtime.Gosched()
+		}
+		return
+	}
 	if c.reason != policy.Allowed {
 		if len(seen) != 0 {
 			t.Errorf("the app got %q", seen)

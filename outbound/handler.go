@@ -24,17 +24,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 	snapshot := s.config.Policy() // once: no request is judged by two policies
 	x.Under(snapshot)
 
-	facts, flaw, ok := hop.Check(r, "http")
-	if !ok {
-		x.Refuse(flaw)
-		return
-	}
 	call := callAt(snapshot, at)
 	if call == nil { // the policy changed, and this port is about to close
 		x.Refuse(policy.RouteUndeclared)
 		return
 	}
 	x.Record.Call = call.Name
+	facts, flaw, ok := hop.Check(r, "http")
+	if !ok {
+		x.Refuse(flaw)
+		return
+	}
 	decision := call.Decide(x.Record.Time, &facts, nil)
 	if !x.Decided(decision) {
 		return

@@ -46,7 +46,7 @@ func (job *Job) fault(r *http.Request, body *requestBody, ctx context.Context, e
 	case errors.Is(cause, errTimeout), errors.Is(err, errTimeout), errors.Is(cause, errDeadline):
 		return Timeout
 	case r.Context().Err() != nil:
-		return ClientGone
+		return goneFault(r)
 	case job.Unverified != nil && job.Unverified(err):
 		return Unverified
 	case errors.As(err, &network) && network.Op == "dial":
@@ -63,8 +63,26 @@ func bodyFault(r *http.Request, err error) Fault {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return BodyTooLarge
+	case isMalformed(err):
+		return BodyBroken
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), r.Context().Err() != nil, r.ProtoMajor == 2:
 		return ClientGone
 	}
 	return BodyBroken
+}
+
+// goneFault is why the client's request has ended: over HTTP/2 a body that is
+// malformed ends it too.
+func goneFault(r *http.Request) Fault {
+	if isMalformed(context.Cause(r.Context())) {
+		return BodyBroken
+	}
+	return ClientGone
+}
+
+// isMalformed reports whether an error is of the bytes that the client sent: the
+// wire's flaws are errors that know how they are answered.
+func isMalformed(err error) bool {
+	var flaw interface{ Status() int }
+	return errors.As(err, &flaw)
 }

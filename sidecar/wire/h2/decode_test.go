@@ -45,7 +45,7 @@ func FuzzHeaders(f *testing.F) {
 			t.Errorf("%d bytes in %d fields are kept", total, len(c.dec.fields))
 		}
 		s := c.newRequest(1, false)
-		defer s.incoming.cancel()
+		defer s.incoming.cancel(nil)
 		if s.incoming.flaw != wire.FlawNone {
 			return
 		}
@@ -115,7 +115,7 @@ func TestDecoder_SharesNothingWithTheNextRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := c.newRequest(1, true)
-		s.incoming.cancel()
+		s.incoming.cancel(nil)
 		return s.incoming.request
 	}
 	first := read(":method", "GET", ":scheme", "https", ":authority", "one", ":path", "/1", "x-a", "1", "x-a", "2")

@@ -17,7 +17,7 @@ import (
 type incoming struct {
 	stream
 	request   *http.Request
-	cancel    context.CancelFunc
+	cancel    context.CancelCauseFunc
 	flaw      wire.Flaw
 	malformed bool // as RFC 9113 section 8.1.1 has it: the stream is reset
 	expects   bool // 100-continue
@@ -35,7 +35,7 @@ func (c *serverConn) newStream(id uint32) *stream {
 	in := &incoming{}
 	in.stream = stream{c: c.conn, id: id, left: -1, incoming: in}
 	in.in.init()
-	ctx, cancel := context.WithCancel(c.ctx)
+	ctx, cancel := context.WithCancelCause(c.ctx)
 	in.cancel = cancel
 	in.body.in = in
 	in.writer.init(c, in)

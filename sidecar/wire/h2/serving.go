@@ -299,7 +299,7 @@ func (c *serverConn) rest() {
 // handle answers one request.
 func (c *serverConn) handle(s *stream) {
 	in := s.incoming
-	defer in.cancel()
+	defer in.cancel(nil)
 	defer func() {
 		if v := recover(); v != nil {
 			if v != http.ErrAbortHandler {

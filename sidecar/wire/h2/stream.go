@@ -43,7 +43,7 @@ func (s *stream) fail(err error) {
 	s.in.finish(err, nil)
 	s.wakeSender()
 	if s.incoming != nil {
-		s.incoming.cancel()
+		s.incoming.cancel(err)
 	}
 }
 
