@@ -2,7 +2,6 @@ package inbound
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/everyhop/everyhop/identity"
 	"github.com/everyhop/everyhop/policy"
@@ -21,7 +20,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snapshot := s.config.Policy() // once: no request is judged by two policies
 	x.Under(snapshot)
 
-	peer, reason := s.peer(r, x.Record.Time)
+	on, reason := s.connection(r, x.Record.Time)
+	peer := on.peer
 	x.Record.Peer = peer
 	if reason != policy.Allowed {
 		x.Refuse(reason)
@@ -32,7 +32,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Refuse(flaw)
 		return
 	}
-	facts.Caller, facts.Source = peer.ID, sourceOf(wire.ConnOf(r.Context()))
+	facts.Caller, facts.Source = peer.ID, sourceOf(on.conn)
 	decision := snapshot.Decide(x.Record.Time, &facts, nil)
 	if !x.Decided(decision) {
 		return
@@ -62,17 +62,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Body:     snapshot.Timeouts.Body,
 		Write:    snapshot.Timeouts.Write,
 	}
-	if job.Upgrade = facts.Upgrade; job.Upgrade != "" {
-		s.keep(x, job, r, peer, facts)
-	}
+	job.Upgrade = facts.Upgrade
+	x.Facts, x.About = facts, on
 	x.Forward(job)
-}
-
-// keep has a request judged on for as long as it is a WebSocket. The facts are
-// its own copy: most requests need none.
-func (s *Server) keep(x *hop.Exchange, job *forward.Job, r *http.Request, peer identity.Peer, facts policy.Request) {
-	c := wire.ConnOf(r.Context()).Conn
-	x.Keep(job, &s.sockets, func(now time.Time) hop.Standing { return s.standing(c, peer, now, &facts) })
 }
 
 // flawed refuses a request whose bytes are wrong, and records it.
@@ -80,8 +72,8 @@ func (s *Server) flawed(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) 
 	x := hop.Begin(w, r, &s.hop)
 	defer x.End()
 	x.Under(s.config.Policy())
-	peer, reason := s.peer(r, x.Record.Time)
-	x.Record.Peer = peer
+	on, reason := s.connection(r, x.Record.Time)
+	x.Record.Peer = on.peer
 	if reason == policy.Allowed {
 		reason = hop.Flawed(r, flaw)
 	}

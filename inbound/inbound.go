@@ -20,6 +20,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/lease"
 	"github.com/everyhop/everyhop/sidecar/listener"
 	"github.com/everyhop/everyhop/sidecar/wire"
 	"github.com/everyhop/everyhop/sidecar/wire/serve"
@@ -40,10 +41,6 @@ type Config struct {
 	Now     func() time.Time // time.Now if nil
 	Logger  *slog.Logger     // discards if nil
 }
-
-// maxAge bounds how long an HTTP/2 connection gets new requests: its client is
-// asked for a new one, and shakes hands anew.
-const maxAge = time.Hour
 
 // Server serves inbound requests. Its methods are safe for concurrent use.
 type Server struct {
@@ -71,7 +68,10 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config,
-		hop:    hop.Config{Direction: audit.Inbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now},
+	}
+	s.hop = hop.Config{
+		Direction: audit.Inbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now,
+		Policy: config.Policy, Judge: s.judge, Leases: lease.NewBook(lease.Config{Now: config.Now}), Sockets: &s.sockets,
 	}
 	s.tunnels = hop.NewTunnels(s.hop, wire.WriterOf)
 	var timeouts policy.Timeouts
@@ -90,7 +90,7 @@ func New(config Config) (*Server, error) {
 		Idle:    timeouts.Idle,
 		Body:    timeouts.Body,
 		Write:   timeouts.Write,
-		MaxAge:  maxAge,
+		Opened:  s.opened,
 		Now:     config.Now,
 		Logger:  config.Logger,
 	})
@@ -120,20 +120,30 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
-// peer is who the connection of the request proved, and whether that still holds.
-func (s *Server) peer(r *http.Request, now time.Time) (identity.Peer, policy.Reason) {
+// connection is the one that the request came on, with who it proved, and whether
+// that still holds.
+func (s *Server) connection(r *http.Request, now time.Time) (*connection, policy.Reason) {
+	nobody := &connection{}
 	conn := wire.ConnOf(r.Context())
 	if conn == nil {
-		return identity.Peer{}, policy.PeerUnverified
+		return nobody, policy.PeerUnverified
 	}
-	peer, ok := conn.Fact(s.prove).(identity.Peer)
-	switch {
-	case !ok || peer.IsZero():
-		return identity.Peer{}, policy.PeerUnverified
-	case !now.Before(peer.NotAfter):
-		return peer, policy.PeerExpired
+	held, ok := conn.Fact(s.prove).(*connection)
+	if !ok {
+		return nobody, policy.PeerUnverified
 	}
-	return peer, policy.Allowed
+	if condemned := held.condemned.Load(); condemned != 0 {
+		return held, policy.Reason(condemned)
+	}
+	return held, holds(held.peer, now)
+}
+
+// holds is whether the peer is still who it proved to be, by its own certificate.
+func holds(peer identity.Peer, now time.Time) policy.Reason {
+	if !now.Before(peer.NotAfter) {
+		return policy.PeerExpired
+	}
+	return policy.Allowed
 }
 
 // sourceOf is the address that the connection comes from; zero if it is no IP
@@ -147,22 +157,22 @@ func sourceOf(c net.Conn) netip.Addr {
 
 // lease is when the connection must end. One that proves nobody has ended by now.
 func (s *Server) lease(c net.Conn) time.Time {
-	peer, _ := s.prove(c).(identity.Peer)
-	if peer.IsZero() {
+	peer, err := s.peerOf(c)
+	if err != nil {
 		return s.config.Now()
 	}
 	return peer.NotAfter
 }
 
-// prove is the peer of a connection, or the error that there is none.
-func (s *Server) prove(c net.Conn) any {
+// peerOf is the peer that a connection has proved.
+func (s *Server) peerOf(c net.Conn) (identity.Peer, error) {
 	secure, ok := c.(*tls.Conn)
 	if !ok {
-		return errors.New("the connection is plain")
+		return identity.Peer{}, errors.New("the connection is plain")
 	}
 	peer, err := s.config.PeerOf(secure.ConnectionState())
-	if err != nil {
-		return err
+	if err == nil && peer.IsZero() {
+		err = errors.New("the connection proves nobody")
 	}
-	return peer
+	return peer, err
 }

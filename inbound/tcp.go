@@ -6,10 +6,10 @@ import (
 	"net"
 	"time"
 
-	"github.com/everyhop/everyhop/identity"
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/lease"
 )
 
 // takeBytes takes the connections that are for a tcp:// app: those that say so in
@@ -38,9 +38,13 @@ func (s *Server) takeBytes(c net.Conn) bool {
 func (s *Server) tunnel(x *hop.Tunnel, c *tls.Conn) {
 	snapshot := s.config.Policy()
 	x.Under(snapshot)
-	peer, reason := s.peerOf(c, x.Record.Time)
+	peer, err := s.peerOf(c)
+	if err != nil {
+		x.Refuse(policy.PeerUnverified)
+		return
+	}
 	x.Record.Peer = peer
-	if reason != policy.Allowed {
+	if reason := holds(peer, x.Record.Time); reason != policy.Allowed {
 		x.Refuse(reason)
 		return
 	}
@@ -52,54 +56,13 @@ func (s *Server) tunnel(x *hop.Tunnel, c *tls.Conn) {
 		return
 	}
 	bytes := &policy.Request{Caller: peer.ID, Source: sourceOf(c), TCP: true}
-	x.Keep(func(now time.Time) hop.Standing { return s.standing(c, peer, now, bytes) })
+	x.Keep(func(now time.Time) lease.Standing { return s.standing(c, peer, now, bytes) })
 	app, err := dialApp(x.Life(), snapshot.App)
 	if err != nil {
 		x.Fail(forward.Unreachable, err)
 		return
 	}
 	x.Carry(app, snapshot.Timeouts.Write)
-}
-
-// peerOf is who the connection proved, and whether that holds at the time.
-func (s *Server) peerOf(c net.Conn, now time.Time) (identity.Peer, policy.Reason) {
-	peer, _ := s.prove(c).(identity.Peer)
-	switch {
-	case peer.IsZero():
-		return identity.Peer{}, policy.PeerUnverified
-	case !now.Before(peer.NotAfter):
-		return peer, policy.PeerExpired
-	}
-	return peer, policy.Allowed
-}
-
-// standing is whether the peer may still speak to the app as it asked to: by its
-// certificate, by the bundles of this moment, and by the policy of this moment.
-func (s *Server) standing(c net.Conn, peer identity.Peer, now time.Time, asked *policy.Request) hop.Standing {
-	if !now.Before(peer.NotAfter) {
-		return hop.Standing{Reason: policy.PeerExpired}
-	}
-	secure, ok := c.(*tls.Conn)
-	if !ok || s.config.Recheck != nil && s.config.Recheck(secure.ConnectionState()) != nil {
-		return hop.Standing{Reason: policy.PeerUnverified}
-	}
-	decision := s.config.Policy().Decide(now, asked, nil)
-	if decision.Verdict != policy.Allow {
-		return hop.Standing{Reason: decision.Reason}
-	}
-	until := peer.NotAfter
-	if end := decision.Grant.Until(now); !end.IsZero() && end.Before(until) {
-		until = end
-	}
-	return hop.Standing{Reason: policy.Allowed, Until: until}
-}
-
-// Recheck judges every open connection of bytes and every WebSocket anew, by the
-// policy and the trust bundles of now, and ends those that may not stay. It is for
-// after a change.
-func (s *Server) Recheck() {
-	s.tunnels.Recheck()
-	s.sockets.Recheck()
 }
 
 // Tunnels is how many connections of bytes and WebSockets there are.

@@ -8,6 +8,7 @@ import (
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/lease"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 	if !ok {
 		return
 	}
-	to := &witness{way: s.peers.to(snapshot, call), peer: &x.Record.Peer}
+	to := &witness{way: s.peers.to(snapshot, call), call: call, at: at}
 	job := &forward.Job{
 		Upstream:   to,
 		Scheme:     "https",
@@ -65,37 +66,32 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at portKey) {
 		Write:      snapshot.Timeouts.Write,
 		Unverified: unverified,
 	}
-	if job.Upgrade = facts.Upgrade; job.Upgrade != "" {
-		s.keep(x, job, to, call, at, facts)
-	}
+	job.Upgrade = facts.Upgrade
+	x.Facts, x.About = facts, to
 	x.Forward(job)
+	if proof := to.proof.Load(); proof != nil {
+		x.Record.Peer = proof.peer
+	}
 }
 
-// keep has a request judged on for as long as it is a WebSocket. The facts are
-// its own copy: most requests need none.
-func (s *Server) keep(x *hop.Exchange, job *forward.Job, to *witness, call *policy.CallRule, at portKey, facts policy.Request) {
-	x.Keep(job, &s.sockets, func(now time.Time) hop.Standing { return s.standing(to, call, at, now, &facts) })
-}
-
-// standing is whether the app may still speak to the peer as it asked to: by the
-// policy of this moment, and by what the peer has proved.
-func (s *Server) standing(to *witness, call *policy.CallRule, at portKey, now time.Time, asked *policy.Request) hop.Standing {
-	call, same := s.same(call, at)
-	if !same {
-		return hop.Standing{Reason: policy.RouteUndeclared}
+// judge is whether the app may still speak to the peer as it asked to: by what the
+// peer has proved, once it has, and by the policy of this moment.
+func (s *Server) judge(x *hop.Exchange, now time.Time) lease.Standing {
+	to := x.About.(*witness)
+	proof := to.proof.Load()
+	if proof != nil {
+		switch {
+		case !now.Before(proof.peer.NotAfter):
+			return lease.Standing{Reason: policy.PeerExpired}
+		case s.config.Recheck != nil && s.config.Recheck(*proof.secure) != nil:
+			return lease.Standing{Reason: policy.PeerUnverified}
+		}
 	}
-	if d := call.Decide(now, asked, nil); d.Verdict != policy.Allow {
-		return hop.Standing{Reason: d.Reason}
+	standing := s.declared(to.call, to.at, now, &x.Facts)
+	if proof != nil && standing.Reason == policy.Allowed {
+		standing.Until = proof.peer.NotAfter
 	}
-	switch {
-	case to.peer.IsZero() || to.secure == nil:
-		return hop.Standing{Reason: policy.PeerUnverified}
-	case !now.Before(to.peer.NotAfter):
-		return hop.Standing{Reason: policy.PeerExpired}
-	case s.config.Recheck != nil && s.config.Recheck(*to.secure) != nil:
-		return hop.Standing{Reason: policy.PeerUnverified}
-	}
-	return hop.Standing{Reason: policy.Allowed, Until: to.peer.NotAfter}
+	return standing
 }
 
 // flawed refuses a request whose bytes are wrong, and records it.

@@ -23,6 +23,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/lease"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
@@ -48,6 +49,7 @@ type Server struct {
 	config  Config
 	hop     hop.Config
 	peers   peers
+	links   *links
 	tunnels *hop.Tunnels
 	sockets hop.Sockets
 
@@ -75,18 +77,22 @@ func New(config Config) (*Server, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	life, cut := context.WithCancel(context.Background())
-	hops := hop.Config{Direction: audit.Outbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now}
-	return &Server{
-		life:    life,
-		cut:     cut,
-		config:  config,
-		hop:     hops,
-		peers:   peers{tls: config.TLS, now: config.Now},
-		tunnels: hop.NewTunnels(hops, wire.WriterOf),
-		ports:   make(map[portKey]*port),
-		failed:  make(chan error, 1),
-		end:     make(chan struct{}),
-	}, nil
+	s := &Server{
+		life:   life,
+		cut:    cut,
+		config: config,
+		ports:  make(map[portKey]*port),
+		failed: make(chan error, 1),
+		end:    make(chan struct{}),
+	}
+	s.links = newLinks(&s.config)
+	s.peers = peers{tls: config.TLS, now: config.Now, links: s.links}
+	s.hop = hop.Config{
+		Direction: audit.Outbound, Audit: config.Audit, Logger: config.Logger, Now: config.Now,
+		Policy: config.Policy, Judge: s.judge, Leases: lease.NewBook(lease.Config{Now: config.Now}), Sockets: &s.sockets,
+	}
+	s.tunnels = hop.NewTunnels(s.hop, wire.WriterOf)
+	return s, nil
 }
 
 // Apply opens the local ports that the snapshot's calls have and closes those
@@ -226,6 +232,6 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.closing.Wait()
 	stop()
 	s.cut()
-	s.peers.keep(nil)
+	s.peers.close()
 	return err
 }

@@ -3,7 +3,6 @@ package outbound
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -47,11 +46,13 @@ func peerKeyOf(snapshot *policy.Snapshot, call *policy.CallRule) peerKey {
 
 // peers are the ways to those we call.
 type peers struct {
-	tls func(expected spiffeid.ID) *tls.Config
-	now func() time.Time
+	tls   func(expected spiffeid.ID) *tls.Config
+	now   func() time.Time
+	links *links
 
-	mu   sync.Mutex
-	open map[peerKey]*way
+	mu      sync.Mutex
+	open    map[peerKey]*way
+	leaving map[*way]*time.Timer // get no new requests, and will be asked to go
 }
 
 // way is the connections to one peer, and who that was last seen to be.
@@ -61,33 +62,36 @@ type way struct {
 	last atomic.Pointer[proof]
 }
 
+// proof is what the peer of one connection proved.
 type proof struct {
-	leaf *x509.Certificate
-	peer identity.Peer
+	secure *tls.ConnectionState
+	peer   identity.Peer
 }
 
-// peer is whom the leaf of a connection of this way speaks for: the handshake
-// accepted it for no other ID.
-func (w *way) peer(leaf *x509.Certificate) identity.Peer {
-	if last := w.last.Load(); last != nil && last.leaf == leaf {
-		return last.peer
+// proof is whom a connection of this way speaks for: the handshake accepted it for
+// no other ID.
+func (w *way) proof(secure *tls.ConnectionState) *proof {
+	if last := w.last.Load(); last != nil && last.secure == secure {
+		return last
 	}
-	fresh := &proof{leaf, identity.NewPeer(w.as, leaf)}
+	fresh := &proof{secure, identity.NewPeer(w.as, secure.PeerCertificates[0])}
 	w.last.Store(fresh)
-	return fresh.peer
+	return fresh
 }
 
-// witness notes who answered a request.
+// witness notes who answered a request, which call that was, and at which port it
+// came.
 type witness struct {
 	*way
-	peer   *identity.Peer
-	secure *tls.ConnectionState // nil until there is an answer
+	call  *policy.CallRule
+	at    portKey
+	proof atomic.Pointer[proof] // nil until there is an answer
 }
 
 func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := w.Transport.RoundTrip(r)
 	if err == nil && answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
-		*w.peer, w.secure = w.way.peer(answer.TLS.PeerCertificates[0]), answer.TLS
+		w.proof.Store(w.way.proof(answer.TLS))
 	}
 	return answer, err
 }
@@ -100,9 +104,10 @@ func (p *peers) to(snapshot *policy.Snapshot, call *policy.CallRule) *way {
 		return w
 	}
 	w := &way{as: call.As, Transport: serve.NewTransport(serve.TransportConfig{
-		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, call.At) },
+		Dial:   func(ctx context.Context) (net.Conn, error) { return p.links.dial(ctx, call) },
 		TLS:    p.tls(call.As),
-		MaxAge: maxAge,
+		MaxAge: p.links.age(),
+		Until:  p.links.proved,
 		Now:    p.now,
 	})}
 	if p.open == nil {
@@ -130,8 +135,39 @@ func (p *peers) keep(snapshot *policy.Snapshot) {
 	}
 }
 
-// refresh forgets every way: the next request shakes hands anew.
-func (p *peers) refresh() { p.keep(nil) }
+// refresh forgets every way: the next request shakes hands anew. The connections
+// that there are end each at its own moment, so that whoever has many callers whose
+// identities change together does not see all of them at once.
+func (p *peers) refresh() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaving == nil {
+		p.leaving = make(map[*way]*time.Timer)
+	}
+	for key, w := range p.open {
+		delete(p.open, key)
+		p.leaving[w] = time.AfterFunc(p.links.leases.Soon(), func() { p.leave(w) }) // close stops it
+	}
+}
+
+func (p *peers) leave(w *way) {
+	p.mu.Lock()
+	delete(p.leaving, w)
+	p.mu.Unlock()
+	w.Close()
+}
+
+// close retires every way.
+func (p *peers) close() {
+	p.keep(nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w, timer := range p.leaving {
+		timer.Stop()
+		w.Close()
+	}
+	p.leaving = nil
+}
 
 // dial connects to the first of the addresses that answers.
 func dial(ctx context.Context, addresses []policy.Endpoint) (net.Conn, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/forward"
 	"github.com/everyhop/everyhop/sidecar/hop"
+	"github.com/everyhop/everyhop/sidecar/lease"
 	"github.com/everyhop/everyhop/sidecar/wire"
 )
 
@@ -40,13 +41,13 @@ func (s *Server) tunnel(x *hop.Tunnel, at portKey) {
 		return
 	}
 	x.Record.Call = call.Name
-	if !x.Decided(call.Decide(x.Record.Time, &policy.Request{TCP: true}, nil)) {
+	if !x.Decided(call.Decide(x.Record.Time, ofBytes, nil)) {
 		return
 	}
 	if !x.Recordable() {
 		return
 	}
-	x.Keep(func(time.Time) hop.Standing { return s.declared(call, at) })
+	x.Keep(func(now time.Time) lease.Standing { return s.declared(call, at, now, ofBytes) })
 	peer, fault, err := s.reach(x.Life(), call, snapshot.Timeouts.Handshake)
 	if err != nil {
 		x.Fail(fault, err)
@@ -54,28 +55,31 @@ func (s *Server) tunnel(x *hop.Tunnel, at portKey) {
 	}
 	proved := identity.NewPeer(call.As, peer.ConnectionState().PeerCertificates[0])
 	x.Record.Peer = proved
-	x.Keep(func(now time.Time) hop.Standing {
-		standing := s.declared(call, at)
+	x.Keep(func(now time.Time) lease.Standing {
 		switch {
-		case standing.Reason != policy.Allowed:
-			return standing
 		case !now.Before(proved.NotAfter):
-			return hop.Standing{Reason: policy.PeerExpired}
+			return lease.Standing{Reason: policy.PeerExpired}
 		case s.config.Recheck != nil && s.config.Recheck(peer.ConnectionState()) != nil:
-			return hop.Standing{Reason: policy.PeerUnverified}
+			return lease.Standing{Reason: policy.PeerUnverified}
 		}
+		standing := s.declared(call, at, now, ofBytes)
 		standing.Until = proved.NotAfter
 		return standing
 	})
 	x.Carry(peer, snapshot.Timeouts.Write)
 }
 
-// declared is whether the policy of this moment still has the call.
-func (s *Server) declared(call *policy.CallRule, at portKey) hop.Standing {
-	if _, same := s.same(call, at); !same {
-		return hop.Standing{Reason: policy.RouteUndeclared}
+// ofBytes is what a connection of bytes asks for.
+var ofBytes = &policy.Request{TCP: true}
+
+// declared is whether the policy of this moment still has the call, and allows what
+// was asked of it.
+func (s *Server) declared(call *policy.CallRule, at portKey, now time.Time, asked *policy.Request) lease.Standing {
+	call, same := s.same(call, at)
+	if !same {
+		return lease.Standing{Reason: policy.RouteUndeclared}
 	}
-	return hop.Standing{Reason: policy.Allowed}
+	return lease.Standing{Reason: call.Decide(now, asked, nil).Reason}
 }
 
 // same is the call of this moment at that port, if it still goes where that one
@@ -128,12 +132,11 @@ func handshakeFault(err error) forward.Fault {
 	return forward.Unverified
 }
 
-// Recheck judges every open connection of bytes and every WebSocket anew, by the
-// policy and the trust bundles of now, and ends those that may not stay. It is for
-// after a change.
+// Recheck judges everything that is open anew, by the policy and the trust bundles
+// of now. It is for after a change.
 func (s *Server) Recheck() {
-	s.tunnels.Recheck()
-	s.sockets.Recheck()
+	s.hop.Leases.Recheck()
+	s.links.leases.Recheck()
 }
 
 // Tunnels is how many connections of bytes and WebSockets there are.

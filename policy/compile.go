@@ -43,6 +43,7 @@ func Compile(spec *Spec, prev *Snapshot) (*Snapshot, error) {
 	}
 	for _, call := range calls {
 		s.calls[call.Name] = call
+		call.banned = s.Bans(call.As)
 	}
 	return s, nil
 }

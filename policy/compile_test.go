@@ -283,3 +283,29 @@ calls:
 		}
 	}
 }
+
+func TestBan_HoldsForThoseWeCall(t *testing.T) {
+	s := compile(t, strings.Replace(calling, "calls:", "ban: [spiffe://td.test/orders]\ncalls:", 1))
+	if got := show(s.Call("orders").Decide(now, ask("", "GET /orders/7"), nil)); got != "peer_banned" {
+		t.Error(got)
+	}
+}
+
+func TestSnapshot_AdmitsWhomAGrantNames(t *testing.T) {
+	s := compile(t, header+`
+  - {from: [spiffe://td.test/web, spiffe://td.test/below/**, spiffe://td.test/evil], to: GET /a, when: {hours: 00:00-01:00, zone: UTC}}
+  - {from: spiffe://td.test/trial, to: GET /b, shadow: true}
+  - {from: spiffe://td.test/past, to: GET /c, until: 2026-11-25T12:00:00Z}
+ban: [spiffe://td.test/evil]
+`)
+	for name, want := range map[string]bool{"web": true, "below/a": true, "below": false, "trial": false, "past": false, "evil": false, "other": false} {
+		if got := s.Admits(now, spiffeid.RequireFromString("spiffe://td.test/"+name)); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, none := range []*policy.Snapshot{nil, {}} {
+		if none.Admits(now, spiffeid.RequireFromString("spiffe://td.test/web")) {
+			t.Error("no policy admits somebody")
+		}
+	}
+}

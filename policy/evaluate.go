@@ -30,6 +30,9 @@ func (c *CallRule) Decide(now time.Time, r *Request, trace *Trace) (d Decision) 
 	if c == nil || c.index == nil {
 		return trace.deny(NoPolicy, "")
 	}
+	if c.banned {
+		return trace.deny(PeerBanned, c.As.String())
+	}
 	return c.index.decide(localApp, now, r, trace)
 }
 

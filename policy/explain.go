@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // Explanation is a decision as a person can follow it. Its texts are one line
@@ -62,15 +64,15 @@ func distance(rule *Rule, to *Route, path string, now time.Time, r *Request) int
 	if to.Method != r.Method {
 		far += 3
 	}
-	if !rule.callerNamed(r) {
+	if !rule.callerNamed(r.Caller) {
 		far += 2
 	}
 	return far
 }
 
-func (g *Rule) callerNamed(r *Request) bool {
+func (g *Rule) callerNamed(id spiffeid.ID) bool {
 	for _, caller := range g.from {
-		if caller.Pattern.Match(r.Caller) {
+		if caller.Pattern.Match(id) {
 			return true
 		}
 	}
@@ -89,7 +91,7 @@ func missing(rule *Rule, to *Route, path string, now time.Time, r *Request) []st
 	case to.Method != r.Method:
 		list = append(list, "to: names "+to.String()+", not "+r.Method)
 	}
-	if !rule.callerNamed(r) {
+	if !rule.callerNamed(r.Caller) {
 		names := make([]string, len(rule.from))
 		for i, caller := range rule.from {
 			names[i] = caller.Pattern.String()

@@ -60,6 +60,8 @@ const (
 	SchemeMismatch
 	PeerUnverified
 	PeerExpired
+	PeerBanned
+	LeaseEnded
 	IdentityMissing
 	AuditUnavailable
 	EvaluatorPanic
@@ -119,6 +121,8 @@ var reasons = [reasonCount]reasonRow{
 	SchemeMismatch:      {"scheme_mismatch", 421, 3, "the scheme is not the connection's"},
 	PeerUnverified:      {"peer_unverified", 403, 16, "the connection proves no peer"},
 	PeerExpired:         {"peer_expired", 403, 16, "the peer's certificate has expired"},
+	PeerBanned:          {"peer_banned", 403, 7, "whoever must answer is banned"},
+	LeaseEnded:          {"lease_ended", 503, 16, "it has lived as long as it may, and has to be asked for anew"},
 	IdentityMissing:     {"identity_missing", 503, 14, "this sidecar has no valid identity"},
 	AuditUnavailable:    {"audit_unavailable", 503, 14, "the decision could not be recorded"},
 	EvaluatorPanic:      {"evaluator_panic", 500, 13, "the evaluator failed"},

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/spiffe/go-spiffe/v2/spiffeid"
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
 
 // Snapshot is a compiled policy, immutable and safe for any number of readers.
 // The zero Snapshot, like a nil one, denies all with NoPolicy.
@@ -30,8 +34,27 @@ type CallRule struct {
 	Local *Local
 	TCP   bool // bytes: only [Request].TCP asks for it
 
-	index *index // nil: never compiled
+	banned bool   // As is
+	index  *index // nil: never compiled
 }
+
+// Admits reports whether a grant that has not ended names the caller, and no ban
+// does: whether there is any use in its staying connected.
+func (s *Snapshot) Admits(now time.Time, caller spiffeid.ID) bool {
+	if s == nil || s.index == nil || s.Bans(caller) {
+		return false
+	}
+	for _, g := range s.Grants {
+		until := g.conditions.until
+		if !g.Shadow && (until.IsZero() || now.Before(until)) && g.callerNamed(caller) {
+			return true
+		}
+	}
+	return false
+}
+
+// Bans reports whether ban: names the caller.
+func (s *Snapshot) Bans(caller spiffeid.ID) bool { return s != nil && s.ban.names(caller.String()) }
 
 // NamesTrustDomain reports whether from:, ban: or a call names somebody in the trust
 // domain. Nobody of another one can ever be allowed or called.

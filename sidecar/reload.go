@@ -46,7 +46,6 @@ func (s *Sidecar) adopt() {
 	s.adopted.snapshot.Store(next)
 	s.adopted.refused.Store(nil)
 	s.audit.Resolve(next)
-	s.outbound.Refresh() // tls: may have changed
 	s.recheck()
 	s.logger.Info("policy adopted", difference(was, next)...)
 }

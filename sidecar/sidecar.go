@@ -285,8 +285,8 @@ func (s *Sidecar) bytesTLS(expected spiffeid.ID) *tls.Config {
 	return s.identity.ClientConfig(expected, bytesALPN, s.Policy().TLS.RequirePQ)
 }
 
-// recheck cuts the connections of bytes that what has just changed does not allow
-// any more.
+// recheck ends what has been open until now and is not allowed any more by what has
+// just changed.
 func (s *Sidecar) recheck() {
 	s.outbound.Recheck()
 	if s.inbound != nil {

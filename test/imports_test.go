@@ -155,8 +155,15 @@ var rooms = []room{
 			jwx: "a record holds names of claims' subjects, never a token",
 		},
 	}, {
+		path: "sidecar/lease",
+		ours: []string{"policy"},
+		never: map[string]string{
+			"crypto/tls": "it decides when something ends; how is the holder's to know",
+			"net/http":   "it decides when something ends; how is the holder's to know",
+		},
+	}, {
 		path:    "sidecar/hop",
-		ours:    []string{"identity", "policy", "policy/match", "sidecar/audit", "sidecar/forward", "sidecar/wire"},
+		ours:    []string{"identity", "policy", "policy/match", "sidecar/audit", "sidecar/forward", "sidecar/lease", "sidecar/wire"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "identity/svid":   "a hop is given peers and cannot ask for keys",
@@ -167,7 +174,7 @@ var rooms = []room{
 		},
 	}, {
 		path:    "inbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/lease", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "outbound":      "the two directions share rooms, not each other",
@@ -180,7 +187,7 @@ var rooms = []room{
 		},
 	}, {
 		path:    "outbound",
-		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
+		ours:    []string{"identity", "policy", "sidecar/audit", "sidecar/forward", "sidecar/hop", "sidecar/lease", "sidecar/listener", "sidecar/wire", "sidecar/wire/serve"},
 		foreign: []string{spiffeID},
 		never: map[string]string{
 			module + "inbound":       "the two directions share rooms, not each other",

@@ -12,9 +12,10 @@ import (
 // Fault is nobody's.
 type Fault uint8
 
-// The faults: the client's first, then the upstream's.
+// The faults: ours first, then the client's, then the upstream's.
 const (
 	None Fault = iota
+	Withdrawn // by a Rein
 	ClientGone
 	BodyTooLarge
 	BodyBroken
@@ -24,7 +25,7 @@ const (
 	Broken
 )
 
-var faultNames = [...]string{"none", "client gone", "body too large", "body broken", "unreachable", "unverified", "timeout", "broken"}
+var faultNames = [...]string{"none", "withdrawn", "client gone", "body too large", "body broken", "unreachable", "unverified", "timeout", "broken"}
 
 // String is the fault's name, for logs.
 func (f Fault) String() string {
@@ -37,11 +38,14 @@ func (f Fault) String() string {
 // fault is whose fault it is that the upstream gave no answer. The client comes
 // first: a broken body makes every upstream look broken.
 func (job *Job) fault(r *http.Request, body *requestBody, ctx context.Context, err error) Fault {
+	cause := context.Cause(ctx)
+	if cause == errWithdrawn {
+		return Withdrawn
+	}
 	if f := body.fault(); f != None {
 		return f
 	}
 	var network *net.OpError
-	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(cause, errTimeout), errors.Is(err, errTimeout), errors.Is(cause, errDeadline):
 		return Timeout

@@ -43,6 +43,8 @@ type Job struct {
 	// is called when it is not any more; it may be nil.
 	Upgrade string
 	Opened  func(*WebSocket) (closed func())
+	// Rein ends it from outside; it may be nil. A WebSocket is not at its end.
+	Rein *Rein
 	// Unverified says whether an error of Upstream means that the other end did
 	// not prove who it is. Nil: none does.
 	Unverified func(error) bool
@@ -92,6 +94,7 @@ func do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 		defer time.AfterFunc(limit, func() { cancel(errDeadline) }).Stop()
 	}
 	rc := http.NewResponseController(w)
+	defer job.Rein.take(cancel, rc)()
 	body := newRequestBody(r, rc, job, watch.bodyEnded)
 	defer body.end()
 
@@ -120,6 +123,12 @@ func do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 	if result.Fault == Broken && context.Cause(ctx) == errDeadline {
 		tellDeadline(w.Header())
 		result.Fault, result.Told = Timeout, true
+	}
+	if result.Fault != None && context.Cause(ctx) == errWithdrawn {
+		result.Fault = Withdrawn
+		if result.Told = IsGRPC(r); result.Told {
+			job.Rein.tell(w.Header())
+		}
 	}
 	result.BytesIn = body.read()
 	return result

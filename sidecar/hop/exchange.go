@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -14,6 +15,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/lease"
 )
 
 // methods are those that a route may name and we forward, for the Allow of a 405.
@@ -23,7 +25,15 @@ const methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 // refuse it.
 type Exchange struct {
 	Record audit.Record
+	// Facts are what the decision was made of, About what else Config.Judge has to
+	// know. They do not change once Forward is called.
+	Facts policy.Request
+	About any
 
+	config     *Config
+	lease      lease.Lease
+	rein       forward.Rein
+	expelled   atomic.Uint32 // a policy.Reason: why the request was ended from here
 	w          http.ResponseWriter
 	r          *http.Request
 	log        *audit.Log
@@ -40,13 +50,20 @@ type Config struct {
 	Audit     *audit.Log
 	Logger    *slog.Logger
 	Now       func() time.Time
+	// Policy is the snapshot of this moment, and Judge whether what it allowed may go
+	// on: of a request that is being forwarded, or of the WebSocket it has become.
+	// Nil: it is not asked.
+	Policy  func() *policy.Snapshot
+	Judge   func(x *Exchange, now time.Time) lease.Standing
+	Leases  *lease.Book
+	Sockets *Sockets
 }
 
 // Begin opens the record of a request. The caller defers [Exchange.End] at once.
 func Begin(w http.ResponseWriter, r *http.Request, config *Config) *Exchange {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	return &Exchange{
-		w: w, r: r, log: config.Audit, logger: config.Logger, now: config.Now, closed: policy.Allowed,
+		config: config, w: w, r: r, log: config.Audit, logger: config.Logger, now: config.Now, closed: policy.Allowed,
 		Record: audit.Record{
 			Time:      config.Now(),
 			ID:        config.Audit.NewID(),
@@ -123,7 +140,7 @@ func (x *Exchange) Select(pass *forward.Pass) (header http.Header, ok bool) {
 // does not.
 func (x *Exchange) Forward(job *forward.Job) {
 	x.forwarding = true
-	result := forward.Do(x.w, x.r, job)
+	result := x.carry(job)
 	x.forwarding = false
 	x.Record.Status, x.Record.BytesIn, x.Record.BytesOut = result.Status, result.BytesIn, result.BytesOut
 	if x.closed != policy.Allowed {
@@ -137,13 +154,54 @@ func (x *Exchange) Forward(job *forward.Job) {
 		x.Record.Fault = result.ErrorType()
 		x.logger.Warn("forwarding", "decision", x.Record.ID, "direction", x.Record.Direction, "fault", result.Fault.String(), "err", result.Err)
 	}
-	x.Record.Reason = reasonOf(result.Fault)
+	x.Record.Reason = x.reasonOf(result.Fault)
 	if x.cut = result.Cut(); result.Status == 0 {
 		x.answer(x.Record.Reason)
 	}
-	if result.Fault == forward.BodyTooLarge || result.Fault == forward.BodyBroken {
+	if result.Fault == forward.BodyTooLarge || result.Fault == forward.BodyBroken || result.Fault == forward.Withdrawn && result.Status == 0 {
 		x.Record.Verdict = policy.Deny // it was the request's own fault
 	}
+}
+
+// carry carries the request under a lease. A WebSocket has one of its own.
+func (x *Exchange) carry(job *forward.Job) forward.Result {
+	switch {
+	case x.config.Judge == nil:
+		return forward.Do(x.w, x.r, job)
+	case job.Upgrade != "":
+		x.keep(job)
+		return forward.Do(x.w, x.r, job)
+	}
+	job.Rein = &x.rein
+	x.config.Leases.Begin(&x.lease, x)
+	defer x.lease.End()
+	if s := x.config.Policy(); s == nil || s.Generation != x.Record.Generation {
+		x.lease.Recheck() // it changed before the book knew of us
+	}
+	return forward.Do(x.w, x.r, job)
+}
+
+// Judge is whether the request may go on.
+func (x *Exchange) Judge(now time.Time) lease.Standing { return x.config.Judge(x, now) }
+
+// Expel ends the request.
+func (x *Exchange) Expel(reason policy.Reason) {
+	x.expelled.Store(uint32(reason))
+	x.rein.Pull(reason.GRPCStatus())
+}
+
+// reasonOf is the reason for a fault. Where a connection broke, it may be we who
+// cut it, for what its peer's standing has become.
+func (x *Exchange) reasonOf(fault forward.Fault) policy.Reason {
+	if fault == forward.Withdrawn {
+		return policy.Reason(x.expelled.Load())
+	}
+	if (fault == forward.ClientGone || fault == forward.Broken) && x.config.Judge != nil {
+		if s := x.Judge(x.now()); s.Urgent() {
+			return s.Reason
+		}
+	}
+	return reasonOf(fault)
 }
 
 // End writes the record. It is deferred, so that a panic is recorded too, as a
@@ -167,6 +225,7 @@ func (x *Exchange) End() {
 // reasons are what each fault is called; one without is the upstream's.
 var reasons = [...]policy.Reason{
 	forward.None:         policy.Allowed,
+	forward.Withdrawn:    policy.LeaseEnded, // where nobody says why
 	forward.ClientGone:   policy.ClientGone,
 	forward.BodyTooLarge: policy.BodyTooLarge,
 	forward.BodyBroken:   policy.BodyMalformed,

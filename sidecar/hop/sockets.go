@@ -7,11 +7,11 @@ import (
 
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/lease"
 )
 
 // Sockets are the open WebSockets of one direction. They are requests that do not
-// end, so they are judged again whenever what they were judged by has changed. The
-// zero Sockets are none yet.
+// end by themselves. The zero Sockets are none yet.
 type Sockets struct {
 	mu   sync.Mutex
 	open map[*socket]struct{}
@@ -20,28 +20,33 @@ type Sockets struct {
 // socket is one of them.
 type socket struct {
 	tunnel *forward.WebSocket
-	judge  func(now time.Time) Standing
-	now    func() time.Time
+	judge  func(now time.Time) lease.Standing
+	lease  lease.Lease
 
-	mu    sync.Mutex // guards what follows
-	why   policy.Reason
-	timer *time.Timer // of the standing's end
-	over  bool
+	mu   sync.Mutex // guards what follows
+	why  policy.Reason
+	over bool
 }
 
-// Keep is for a [forward.Job] whose request may become a WebSocket: it is judged
-// at once, because the policy may have changed since the decision, then whenever a
-// standing ends and whenever [Sockets.Recheck] asks. One that may not stay is
-// closed with the code for a violated policy, between two frames, and the record
-// says why.
-func (x *Exchange) Keep(job *forward.Job, all *Sockets, judge func(now time.Time) Standing) {
+// Judge is whether the socket may stay.
+func (s *socket) Judge(now time.Time) lease.Standing { return s.judge(now) }
+
+// Expel closes the socket with the code for a violated policy, between two frames.
+func (s *socket) Expel(reason policy.Reason) { s.close(reason, forward.PolicyViolation) }
+
+// keep has the job judged on when it has become a WebSocket: at once, because the
+// policy may have changed since the decision, and then as [lease.Book] says. The
+// record says why one was closed.
+func (x *Exchange) keep(job *forward.Job) {
 	job.Opened = func(tunnel *forward.WebSocket) func() {
-		s := &socket{tunnel: tunnel, judge: judge, now: x.now, why: policy.Allowed}
+		s := &socket{tunnel: tunnel, judge: x.Judge, why: policy.Allowed}
 		x.Record.Tunnel = true
-		all.add(s)
-		s.recheck()
+		x.config.Sockets.add(s)
+		x.config.Leases.Begin(&s.lease, s)
+		s.lease.RecheckNow()
 		return func() {
-			all.forget(s)
+			x.config.Sockets.forget(s)
+			s.lease.End()
 			x.closed = s.end()
 		}
 	}
@@ -67,13 +72,6 @@ func (a *Sockets) Count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.open)
-}
-
-// Recheck judges every socket anew, and closes those that may not stay.
-func (a *Sockets) Recheck() {
-	for _, s := range a.all() {
-		s.recheck()
-	}
 }
 
 // all are those of this moment: judging them takes its time, and no lock.
@@ -107,25 +105,6 @@ func (a *Sockets) Drain(ctx context.Context) (stop func()) {
 	return func() { timer.Stop() }
 }
 
-func (s *socket) recheck() {
-	now := s.now()
-	standing := s.judge(now)
-	if standing.Reason != policy.Allowed {
-		s.close(standing.Reason, forward.PolicyViolation)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
-	}
-	if !s.over && !standing.Until.IsZero() {
-		// Nobody waits for it: it looks again, and is done.
-		s.timer = time.AfterFunc(standing.Until.Sub(now), s.recheck)
-	}
-}
-
 func (s *socket) close(why policy.Reason, status uint16) {
 	s.mu.Lock()
 	first := !s.over && s.why == policy.Allowed
@@ -143,8 +122,5 @@ func (s *socket) end() policy.Reason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
-	if s.timer != nil {
-		s.timer.Stop()
-	}
 	return s.why
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/lease"
 )
 
 // Tunnel is one connection of bytes that is being judged or carried: its record,
@@ -23,21 +24,15 @@ type Tunnel struct {
 	client net.Conn
 	writer func(net.Conn) io.Writer
 	config *Config
+	lease  lease.Lease
 	life   context.Context // until the tunnel is cut
 	kill   context.CancelFunc
 
 	mu       sync.Mutex // guards what follows
 	upstream net.Conn
 	cut      policy.Reason // why; Allowed: it was not
-	judge    func(now time.Time) Standing
-	timer    *time.Timer // of the standing's end
+	judge    func(now time.Time) lease.Standing
 	over     bool
-}
-
-// Standing is whether what was allowed still is, and until when that is known.
-type Standing struct {
-	Reason policy.Reason // Allowed where it is
-	Until  time.Time     // zero: until something changes
 }
 
 func (s *Tunnels) newTunnel(client net.Conn) *Tunnel {
@@ -88,38 +83,27 @@ func (x *Tunnel) Refuse(reason policy.Reason) {
 
 // Keep says how to judge the tunnel from now on: at once, because the policy may
 // have changed since the decision, then whenever a standing ends and whenever
-// [Tunnels.Recheck] asks. A tunnel that may not stay is cut.
-func (x *Tunnel) Keep(judge func(now time.Time) Standing) {
+// something changes (see [lease.Book]). A tunnel that may not stay is cut.
+func (x *Tunnel) Keep(judge func(now time.Time) lease.Standing) {
 	x.mu.Lock()
 	x.judge = judge
 	x.mu.Unlock()
-	x.recheck()
+	x.lease.RecheckNow()
 }
 
-func (x *Tunnel) recheck() {
+// Judge is whether the tunnel may stay.
+func (x *Tunnel) Judge(now time.Time) lease.Standing {
 	x.mu.Lock()
 	judge := x.judge
 	x.mu.Unlock()
 	if judge == nil { // it is being judged for the first time
-		return
+		return lease.Standing{Reason: policy.Allowed}
 	}
-	now := x.config.Now()
-	standing := judge(now)
-	if standing.Reason != policy.Allowed {
-		x.Cut(standing.Reason)
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.timer != nil {
-		x.timer.Stop()
-		x.timer = nil
-	}
-	if !x.over && !standing.Until.IsZero() {
-		// Nobody waits for it: it looks again, and is done.
-		x.timer = time.AfterFunc(standing.Until.Sub(now), x.recheck)
-	}
+	return judge(now)
 }
+
+// Expel cuts the tunnel.
+func (x *Tunnel) Expel(reason policy.Reason) { x.Cut(reason) }
 
 // Cut ends the tunnel at once, because of reason. What it carries is lost.
 func (x *Tunnel) Cut(reason policy.Reason) {
@@ -161,7 +145,7 @@ func (x *Tunnel) Carry(upstream net.Conn, stall time.Duration) {
 func (x *Tunnel) ended(result forward.Result) {
 	x.Record.BytesIn, x.Record.BytesOut = result.BytesIn, result.BytesOut
 	if errors.Is(result.Err, net.ErrClosed) {
-		x.recheck() // the listener cut it, whose leases end as the standing does
+		x.lease.RecheckNow() // the listener cut it, whose leases end as the standing does
 	}
 	x.mu.Lock()
 	cut := x.cut
@@ -186,10 +170,8 @@ func (x *Tunnel) end() {
 	}
 	x.mu.Lock()
 	x.over = true
-	if x.timer != nil {
-		x.timer.Stop()
-	}
 	x.mu.Unlock()
+	x.lease.End()
 	x.kill()
 	x.Record.Duration = x.config.Now().Sub(x.Record.Time)
 	x.config.Audit.Write(&x.Record)

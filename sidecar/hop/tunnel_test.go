@@ -16,6 +16,7 @@ import (
 	"github.com/everyhop/everyhop/policy"
 	"github.com/everyhop/everyhop/sidecar/audit"
 	"github.com/everyhop/everyhop/sidecar/forward"
+	"github.com/everyhop/everyhop/sidecar/lease"
 )
 
 // bytesOf are tunnels with a log that can be read once it is closed.
@@ -27,7 +28,7 @@ func bytesOf(t *testing.T) (set *Tunnels, records func() []map[string]any) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = log.Close() })
-	set = NewTunnels(Config{Direction: audit.Inbound, Audit: log, Logger: slog.New(slog.DiscardHandler), Now: time.Now}, nil)
+	set = NewTunnels(Config{Direction: audit.Inbound, Audit: log, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Leases: lease.NewBook(lease.Config{})}, nil)
 	return set, func() (all []map[string]any) {
 		if err := log.Close(); err != nil {
 			t.Error(err)
@@ -57,7 +58,7 @@ func stop(t *testing.T, set *Tunnels) {
 	}
 }
 
-func allowed(time.Time) Standing { return Standing{Reason: policy.Allowed} }
+func allowed(time.Time) lease.Standing { return lease.Standing{Reason: policy.Allowed} }
 
 func TestTunnel_APanicIsADenialThatIsRecorded(t *testing.T) {
 	set, records := bytesOf(t)
@@ -91,7 +92,7 @@ func TestTunnel_IsJudgedAgainBeforeAnythingIsDialled(t *testing.T) {
 	_, near := ends(t)
 	set.Serve(near, func(x *Tunnel) {
 		x.Decided(policy.Decision{Verdict: policy.Allow, Reason: policy.Allowed})
-		x.Keep(func(time.Time) Standing { return Standing{Reason: policy.CallerBanned} })
+		x.Keep(func(time.Time) lease.Standing { return lease.Standing{Reason: policy.CallerBanned} })
 		if x.Life().Err() == nil {
 			t.Error("it would be dialled")
 		}
@@ -112,15 +113,15 @@ func TestTunnel_IsJudgedAgainWhenItsStandingEndsAndOnRecheck(t *testing.T) {
 	again := make(chan struct{})
 	set.Serve(near, func(x *Tunnel) {
 		x.Decided(policy.Decision{Verdict: policy.Allow, Reason: policy.Allowed})
-		x.Keep(func(now time.Time) Standing {
+		x.Keep(func(now time.Time) lease.Standing {
 			switch {
 			case banned.Load():
-				return Standing{Reason: policy.CallerBanned}
+				return lease.Standing{Reason: policy.CallerBanned}
 			case asked.Add(1) == 1:
-				return Standing{Reason: policy.Allowed, Until: now.Add(time.Millisecond)}
+				return lease.Standing{Reason: policy.Allowed, Until: now.Add(time.Millisecond)}
 			}
 			close(again)
-			return Standing{Reason: policy.Allowed}
+			return lease.Standing{Reason: policy.Allowed}
 		})
 		x.Carry(upstream, 0)
 	})
@@ -129,7 +130,7 @@ func TestTunnel_IsJudgedAgainWhenItsStandingEndsAndOnRecheck(t *testing.T) {
 		t.Errorf("%d tunnels", set.Count())
 	}
 	banned.Store(true)
-	set.Recheck()
+	set.config.Leases.Recheck()
 	if _, err := far.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection is open: %v", err)
 	}

@@ -40,6 +40,7 @@ func (s *Tunnels) Serve(c net.Conn, way func(*Tunnel)) {
 		return
 	}
 	s.open[x] = struct{}{}
+	s.config.Leases.Begin(&x.lease, x)
 	s.running.Go(func() { s.run(x, way) })
 }
 
@@ -60,13 +61,6 @@ func (s *Tunnels) Count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.open)
-}
-
-// Recheck judges every tunnel anew and cuts those that may not stay.
-func (s *Tunnels) Recheck() {
-	for _, x := range s.all() {
-		x.recheck()
-	}
 }
 
 // all are the tunnels of this moment: judging them takes its time, and no lock.

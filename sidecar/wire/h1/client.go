@@ -22,15 +22,23 @@ type clientConn struct {
 	out    sink
 	dog    watchdog
 
-	born  time.Time // and since when it has been idle
-	since time.Time
+	until time.Time // when it gets no more requests; zero: never
+	since time.Time // when it has been idle
 
 	ctx  context.Context // of the request that it carries, and under dog.mu:
 	stop func() bool     // ends the watch over it; nil: there is none yet
 }
 
 func newClientConn(t *Transport, conn net.Conn) *clientConn {
-	c := &clientConn{t: t, conn: conn, born: t.config.Now()}
+	c := &clientConn{t: t, conn: conn}
+	if age := t.config.MaxAge; age > 0 {
+		c.until = t.config.Now().Add(age)
+	}
+	if t.config.Until != nil {
+		if end := t.config.Until(conn); c.until.IsZero() || !end.IsZero() && end.Before(c.until) {
+			c.until = end
+		}
+	}
 	if secure, ok := conn.(*tls.Conn); ok {
 		state := secure.ConnectionState()
 		c.secure = &state

@@ -49,7 +49,7 @@ func (p *pool) pop() *clientConn {
 }
 
 func (p *pool) fresh(c *clientConn, now time.Time) bool {
-	return now.Sub(c.since) < p.config.Idle && (p.config.MaxAge <= 0 || now.Sub(c.born) < p.config.MaxAge)
+	return now.Sub(c.since) < p.config.Idle && (c.until.IsZero() || now.Before(c.until))
 }
 
 func (p *pool) put(c *clientConn) {

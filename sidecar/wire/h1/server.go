@@ -43,14 +43,14 @@ type Server struct {
 	date   atomic.Pointer[date]
 
 	mu      sync.Mutex
-	conns   map[*serverConn]struct{}
+	conns   map[net.Conn]*serverConn
 	retired bool
 }
 
 // NewServer is a server of that configuration.
 func NewServer(config ServerConfig) *Server {
 	config.setDefaults()
-	return &Server{config: config, conns: map[*serverConn]struct{}{}}
+	return &Server{config: config, conns: map[net.Conn]*serverConn{}}
 }
 
 func (c *ServerConfig) setDefaults() {
@@ -97,9 +97,21 @@ func (s *Server) Retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.retired = true
-	for c := range s.conns {
+	for _, c := range s.conns {
 		c.retire()
 	}
+}
+
+// RetireConn is Retire for the one connection, and false if it is not served here.
+func (s *Server) RetireConn(conn net.Conn) bool {
+	s.mu.Lock()
+	c := s.conns[conn]
+	s.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.retire()
+	return true
 }
 
 func (s *Server) enter(c *serverConn) bool {
@@ -108,14 +120,14 @@ func (s *Server) enter(c *serverConn) bool {
 	if s.conns == nil || s.retired {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c.conn] = c
 	return true
 }
 
 func (s *Server) leave(c *serverConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	delete(s.conns, c.conn)
 }
 
 // date is the Date field's line of one second.

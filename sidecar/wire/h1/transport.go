@@ -24,6 +24,9 @@ type TransportConfig struct {
 	MaxIdle int
 	Idle    time.Duration
 	MaxAge  time.Duration
+	// Until is MaxAge as a moment, of one connection. It is asked once; zero: as long
+	// as it lives. Nil: MaxAge alone counts.
+	Until func(net.Conn) time.Time
 	// Write is how long the upstream may take nothing, 30 seconds if zero. Stall is
 	// how long it may send nothing in the middle of a body; for ever if zero. How
 	// long it may think is for the request's context to say.

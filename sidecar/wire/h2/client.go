@@ -20,7 +20,7 @@ type clientConn struct {
 	*conn
 	t      *Transport
 	secure *tls.ConnectionState // nil where it is plain
-	born   time.Time
+	until  time.Time            // when it gets no more requests; zero: never
 
 	// Guarded by conn.mu.
 	reserved int           // streams that are open, or will be
@@ -42,7 +42,15 @@ type call struct {
 }
 
 func newClientConn(t *Transport, nc net.Conn) *clientConn {
-	c := &clientConn{conn: newConn(nc, t.config.Limits, t.config.Times, true), t: t, born: t.config.Now(), retired: t.closed}
+	c := &clientConn{conn: newConn(nc, t.config.Limits, t.config.Times, true), t: t, retired: t.closed}
+	if age := t.config.MaxAge; age > 0 {
+		c.until = t.config.Now().Add(age)
+	}
+	if t.config.Until != nil {
+		if end := t.config.Until(nc); c.until.IsZero() || !end.IsZero() && end.Before(c.until) {
+			c.until = end
+		}
+	}
 	if secure, ok := nc.(*tls.Conn); ok {
 		state := secure.ConnectionState()
 		c.secure = &state
@@ -108,7 +116,7 @@ func (c *clientConn) reserve() place {
 	if c.cause != nil || c.retired && !late {
 		return unusable
 	}
-	if age := c.t.config.MaxAge; !late && age > 0 && c.t.config.Now().Sub(c.born) >= age || c.maxID >= maxID-2 {
+	if !late && !c.until.IsZero() && !c.t.config.Now().Before(c.until) || c.maxID >= maxID-2 {
 		c.retireLocked()
 		return unusable
 	}

@@ -26,10 +26,9 @@ type Config struct {
 	Flawed func(w http.ResponseWriter, r *http.Request, flaw wire.Flaw)
 	Limits Limits
 	Times  Times
-	// MaxRequests is how many requests a connection gets, MaxAge how long it gets
-	// any, before the client is asked to make a new one; zero: no bound.
+	// MaxRequests is how many requests a connection gets before the client is asked to
+	// make a new one; zero: no bound.
 	MaxRequests int
-	MaxAge      time.Duration
 	// ExtendedConnect accepts the CONNECT of RFC 8441, for WebSocket. The handler
 	// finds the protocol in the field ":protocol".
 	ExtendedConnect bool
@@ -43,7 +42,7 @@ type Server struct {
 	date   dateCache
 
 	mu     sync.Mutex
-	conns  map[*serverConn]struct{}
+	conns  map[net.Conn]*serverConn
 	closed bool          // Shutdown or Close was called
 	none   chan struct{} // closed when closed and no connection is left
 }
@@ -64,7 +63,7 @@ func NewServer(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{config: config, conns: make(map[*serverConn]struct{}), none: make(chan struct{})}
+	return &Server{config: config, conns: make(map[net.Conn]*serverConn), none: make(chan struct{})}
 }
 
 // ServeConn serves the connection until it ends, its handlers included, and
@@ -87,14 +86,14 @@ func (s *Server) track(c *serverConn) bool {
 	if s.closed {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c.nc] = c
 	return true
 }
 
 func (s *Server) untrack(c *serverConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	delete(s.conns, c.nc)
 	if s.closed && len(s.conns) == 0 {
 		close(s.none)
 	}
@@ -111,7 +110,7 @@ func (s *Server) close() []*serverConn {
 		}
 	}
 	conns := make([]*serverConn, 0, len(s.conns))
-	for c := range s.conns {
+	for _, c := range s.conns {
 		conns = append(conns, c)
 	}
 	return conns
@@ -133,6 +132,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.Close()
 		return ctx.Err()
 	}
+}
+
+// RetireConn asks the client of the connection to make no more requests on it, as
+// Shutdown does. It does not wait, and is false if the connection is not served here.
+func (s *Server) RetireConn(nc net.Conn) bool {
+	s.mu.Lock()
+	c := s.conns[nc]
+	s.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retire()
+	return true
 }
 
 // Close cuts every connection at once, and does not wait for handlers.

@@ -21,7 +21,6 @@ type serverConn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	remote string // who the client is, for Request.RemoteAddr
-	born   time.Time
 
 	// Guarded by conn.mu.
 	requests int
@@ -43,7 +42,7 @@ type serverConn struct {
 const queuedPerStream = 4
 
 func newServerConn(ctx context.Context, s *Server, nc net.Conn) *serverConn {
-	c := &serverConn{conn: newConn(nc, s.config.Limits, s.config.Times, false), server: s, config: &s.config, born: s.config.Now()}
+	c := &serverConn{conn: newConn(nc, s.config.Limits, s.config.Times, false), server: s, config: &s.config}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	if addr := nc.RemoteAddr(); addr != nil {
 		c.remote = addr.String()
@@ -93,9 +92,6 @@ const retireWait = time.Second // for the answer to the ping between the two ste
 
 // sweepServer is what only a server looks at. mu is held.
 func (c *serverConn) sweepServer() {
-	if c.config.MaxAge > 0 && c.config.Now().Sub(c.born) >= c.config.MaxAge {
-		c.retire()
-	}
 	if c.retiring && !c.last && c.since(c.retireAt) >= retireWait {
 		c.retireNow()
 	}

@@ -24,6 +24,9 @@ type TransportConfig struct {
 	Times       Times
 	// MaxAge is how long a connection gets new requests; zero: as long as it lives.
 	MaxAge time.Duration
+	// Until is the same as a moment, of one connection. It is asked once; zero: as long
+	// as it lives. Nil: MaxAge alone counts.
+	Until func(net.Conn) time.Time
 	// MaxConns is how many connections there may be at once; more than one only
 	// when each carries as many streams as the upstream allows; 4 if zero.
 	MaxConns int

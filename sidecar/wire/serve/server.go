@@ -36,12 +36,14 @@ type ServerConfig struct {
 	// take nothing of a body where the handler sets no deadline. 10, 60, 30 and 30
 	// seconds if zero.
 	Headers, Idle, Body, Write time.Duration
-	// MaxRequests is how many requests an HTTP/2 connection gets, MaxAge how long it
-	// gets any, before the client is asked to make a new one; zero: no bound.
+	// MaxRequests is how many requests an HTTP/2 connection gets before the client is
+	// asked to make a new one; zero: no bound.
 	MaxRequests int
-	MaxAge      time.Duration
-	Now         func() time.Time // time.Now if nil
-	Logger      *slog.Logger     // is told of panics; discards if nil
+	// Opened is told of each connection before it is served, and what it returns is
+	// called when it is not any more. Nil: nobody is.
+	Opened func(*wire.Conn) (closed func())
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // is told of panics; discards if nil
 }
 
 func (c *ServerConfig) setDefaults() {
@@ -99,7 +101,7 @@ func NewServer(config ServerConfig) *Server {
 		Handler: handler, Flawed: config.Flawed, ExtendedConnect: config.ExtendedConnect,
 		Limits:      h2.Limits{Fields: maxFields + 5}, // the pseudo-fields
 		Times:       h2.Times{Headers: config.Headers, Idle: config.Idle, Write: config.Write},
-		MaxRequests: config.MaxRequests, MaxAge: config.MaxAge, Now: config.Now,
+		MaxRequests: config.MaxRequests, Now: config.Now,
 	})
 	return s
 }
@@ -179,6 +181,9 @@ func (s *Server) serve(c net.Conn) {
 		speaks, ready = s.listenFor(c)
 	}
 	ctx := wire.WithConn(s.life, c)
+	if s.config.Opened != nil {
+		defer s.config.Opened(wire.ConnOf(ctx))()
+	}
 	switch speaks {
 	case http1:
 		s.first.ServeConn(ctx, ready)
@@ -218,6 +223,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 const lastWait = time.Second // for handlers whose requests have been cut
+
+// RetireConn asks the client of the connection to go away, as Shutdown does: requests
+// under way are answered. It does not wait, and is false if the connection is not
+// served here.
+func (s *Server) RetireConn(c net.Conn) bool {
+	return s.first.RetireConn(c) || s.second.RetireConn(c)
+}
 
 // Close cuts everything at once, and waits for nothing.
 func (s *Server) Close() {

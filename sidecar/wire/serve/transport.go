@@ -29,6 +29,9 @@ type TransportConfig struct {
 	H2C bool
 	// MaxAge is how long a connection gets new requests; zero: as long as it lives.
 	MaxAge time.Duration
+	// Until is the same as a moment, of one connection whose handshake is done. It is
+	// asked once for each; zero: as long as it lives. Nil: MaxAge alone counts.
+	Until func(net.Conn) time.Time
 	// Idle is how long a connection without requests is kept; 30 seconds if zero.
 	Idle time.Duration
 	Now  func() time.Time // time.Now if nil
@@ -66,8 +69,8 @@ func NewTransport(config TransportConfig) *Transport {
 		guess = http2
 	}
 	t.speaks.Store(uint32(guess))
-	t.first = h1.NewTransport(h1.TransportConfig{Dial: t.dialFor(http1), Idle: config.Idle, MaxAge: config.MaxAge, Now: config.Now})
-	t.second = h2.NewTransport(h2.TransportConfig{Dial: t.dialFor(http2), Times: h2.Times{Idle: config.Idle}, MaxAge: config.MaxAge, Now: config.Now})
+	t.first = h1.NewTransport(h1.TransportConfig{Dial: t.dialFor(http1), Idle: config.Idle, MaxAge: config.MaxAge, Until: config.Until, Now: config.Now})
+	t.second = h2.NewTransport(h2.TransportConfig{Dial: t.dialFor(http2), Times: h2.Times{Idle: config.Idle}, MaxAge: config.MaxAge, Until: config.Until, Now: config.Now})
 	return t
 }
 
