@@ -59,6 +59,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // Close ends the reading. The body itself is the server's to close.
 func (b *requestBody) Close() error { return nil }
 
+// Buffered is how many bytes of the body its server has already: a transport may
+// send a short one with the head, and needs no goroutine for it.
+func (b *requestBody) Buffered() int {
+	if arrived, ok := b.r.Body.(interface{ Buffered() int }); ok {
+		return arrived.Buffered()
+	}
+	return 0
+}
+
 // begin arms the deadline of one read, and says how many bytes the bound leaves;
 // negative where there is none.
 func (b *requestBody) begin() (left int64, err error) {

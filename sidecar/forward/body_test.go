@@ -53,3 +53,22 @@ func TestRequestBody_DeadlineEndsWithTheBody(t *testing.T) {
 		t.Errorf("%v, %d", last, whole)
 	}
 }
+
+// come is a body of which so many bytes are there.
+type come struct {
+	io.ReadCloser
+	n int
+}
+
+func (c come) Buffered() int { return c.n }
+
+func TestRequestBody_SaysHowMuchHasComeAsItsServerDoes(t *testing.T) {
+	plain := io.NopCloser(strings.NewReader("body"))
+	for want, body := range map[int]io.ReadCloser{0: plain, 3: come{plain, 3}} {
+		r := &http.Request{ProtoMajor: 1, ContentLength: 4, Body: body}
+		b := newRequestBody(r, http.NewResponseController(&timed{}), &Job{BodyMax: -1}, func() {})
+		if got := b.Buffered(); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+	}
+}

@@ -123,6 +123,17 @@ func (b *inbox) shutdown() (waited int) {
 	return waited
 }
 
+// waiting is how many bytes can be read at once, with the end of the message
+// behind them: none until that has come.
+func (b *inbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut || b.err != io.EOF {
+		return 0
+	}
+	return len(b.buf) - b.at
+}
+
 func (b *inbox) setDeadline(t time.Time) {
 	b.mu.Lock()
 	b.deadline = t

@@ -239,6 +239,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Buffered is how many bytes can be read without waiting, so that a transport may
+// send a short body of known length with its head.
+func (b *requestBody) Buffered() int {
+	if b.in.expects {
+		return 0
+	}
+	return b.in.in.waiting()
+}
+
 func (b *requestBody) takeTrailers() {
 	in := b.in
 	in.in.mu.Lock()
