@@ -2,6 +2,7 @@ package h1
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -70,17 +71,27 @@ func (c *serverConn) serve() {
 	_ = c.conn.Close()
 }
 
-// await waits for the first byte of a request.
+// await waits for the first byte of a request. Over TLS, where connections come
+// from far and many, one that waits holds no buffers of ours.
 func (c *serverConn) await() bool {
 	c.in.shrink()
 	if !c.rest(true) {
 		return false
 	}
-	if len(c.in.buffered()) == 0 && c.in.fill(bufferSize) != nil {
+	if len(c.in.buffered()) == 0 && c.first() != nil {
 		return false
 	}
 	c.rest(false)
 	return true
+}
+
+func (c *serverConn) first() error {
+	if _, secure := c.conn.(*tls.Conn); !secure {
+		return c.in.fill(bufferSize)
+	}
+	c.out.rest()
+	defer c.out.wake()
+	return c.in.first()
 }
 
 // rest marks the connection as one that may be closed at any time, or as one

@@ -26,6 +26,14 @@ func (s *sink) open(conn net.Conn, stall time.Duration) {
 	s.buf = make([]byte, 0, bufferSize)
 }
 
+// rest lets go of the buffer, in which there is nothing; wake gets one.
+func (s *sink) rest() {
+	putBuffer(s.buf[:cap(s.buf)])
+	s.buf = nil
+}
+
+func (s *sink) wake() { s.buf = getBuffer()[:0] }
+
 // vectored is the socket beneath conn, where bytes that are written to it are
 // what is written to conn. A connection that has a NetConn changes nothing that
 // passes it, unless it is TLS.

@@ -15,6 +15,7 @@ type source struct {
 	until deadline
 	buf   []byte
 	r, w  int // what was read and not yet taken is buf[r:w]
+	one   [1]byte
 	head  head
 }
 
@@ -34,6 +35,20 @@ func (s *source) shrink() {
 			s.buf = nil
 		}
 	}
+}
+
+// first waits for a byte, and holds no buffer meanwhile. It is for a connection
+// that keeps what came with that byte, as TLS does, and when nothing is buffered.
+func (s *source) first() error {
+	putBuffer(s.buf)
+	s.buf, s.r, s.w = nil, 0, 0
+	n, err := s.receive(s.one[:])
+	if n == 0 {
+		return err
+	}
+	s.buf = getBuffer()
+	s.w = copy(s.buf, s.one[:])
+	return nil
 }
 
 // fill reads once, at least a byte, behind what is buffered. A full buffer grows
