@@ -45,8 +45,8 @@ func (b *inbox) signal() {
 }
 
 // fill takes the next n bytes of from. It reports false if nobody will read them;
-// then they were skipped.
-func (b *inbox) fill(from *bufio.Reader, n int) (kept bool, err error) {
+// then they were skipped. Of the last of a message finish tells, once.
+func (b *inbox) fill(from *bufio.Reader, n int, last bool) (kept bool, err error) {
 	into := b.room(n)
 	if into == nil {
 		return false, skip(from, n)
@@ -61,7 +61,9 @@ func (b *inbox) fill(from *bufio.Reader, n int) (kept bool, err error) {
 		b.recycle()
 	}
 	b.mu.Unlock()
-	b.signal()
+	if !last || err != nil {
+		b.signal()
+	}
 	return kept, err
 }
 

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"io"
 
@@ -144,7 +145,8 @@ func (c *conn) readData(fh http2.FrameHeader) error {
 		c.creditApart(nil, int(fh.Length))
 		return err
 	}
-	kept, err := s.in.fill(c.br, n)
+	end := fh.Flags.Has(http2.FlagDataEndStream)
+	kept, err := s.in.fill(c.br, n, end)
 	if err != nil {
 		return err
 	}
@@ -159,11 +161,28 @@ func (c *conn) readData(fh http2.FrameHeader) error {
 	if s.left >= 0 {
 		s.left -= int64(n)
 	}
-	if fh.Flags.Has(http2.FlagDataEndStream) {
+	if end {
 		return c.endRemote(s, nil)
 	}
 	return c.weigh(n)
 }
+
+// bodyFollows reports whether body of the stream has come, behind the frame that
+// was read last. Who waits for the stream is told of both at once then: woken
+// twice, it would find nothing the first time and wait again.
+func (c *conn) bodyFollows(id uint32) bool {
+	if c.br.Buffered() < frameHead {
+		return false
+	}
+	p, err := c.br.Peek(frameHead)
+	if err != nil || http2.FrameType(p[3]) != http2.FrameData || http2.Flags(p[4]).Has(http2.FlagDataPadded) {
+		return false
+	}
+	n := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
+	return n > 0 && c.br.Buffered() >= frameHead+n && binary.BigEndian.Uint32(p[5:])&maxID == id
+}
+
+const frameHead = 9 // bytes before a frame's payload: RFC 9113 section 4.1
 
 func skip(from *bufio.Reader, n int) error {
 	_, err := from.Discard(n)

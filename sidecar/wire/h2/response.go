@@ -69,7 +69,9 @@ func (c *clientConn) onHead(s *stream, end bool) error {
 	s.in.mu.Lock()
 	s.in.head = answer
 	s.in.mu.Unlock()
-	s.in.signal()
+	if end || !c.bodyFollows(s.id) {
+		s.in.signal()
+	}
 	return nil
 }
 
