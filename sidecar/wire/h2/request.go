@@ -16,7 +16,9 @@ import (
 // the handler together, and it is used once.
 type incoming struct {
 	stream
-	request   *http.Request
+	request   *http.Request // &message
+	message   http.Request
+	address   url.URL
 	cancel    context.CancelCauseFunc
 	flaw      wire.Flaw
 	malformed bool // as RFC 9113 section 8.1.1 has it: the stream is reset
@@ -34,14 +36,14 @@ func (in *incoming) refuse(flaw wire.Flaw, malformed bool) {
 func (c *serverConn) newStream(id uint32) *stream {
 	in := &incoming{}
 	in.stream = stream{c: c.conn, id: id, left: -1, incoming: in}
-	in.in.init()
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	in.cancel = cancel
 	in.body.in = in
 	in.writer.init(c, in)
-	in.request = (&http.Request{
-		URL: &url.URL{}, Proto: "HTTP/2.0", ProtoMajor: 2, Header: http.Header{}, Body: http.NoBody, RemoteAddr: c.remote,
+	in.message = *(&http.Request{
+		URL: &in.address, Proto: "HTTP/2.0", ProtoMajor: 2, Body: http.NoBody, RemoteAddr: c.remote,
 	}).WithContext(ctx)
+	in.request = &in.message
 	return &in.stream
 }
 
@@ -49,6 +51,9 @@ func (c *serverConn) newStream(id uint32) *stream {
 func (c *serverConn) newRequest(id uint32, end bool) *stream {
 	s := c.newStream(id)
 	in, r := s.incoming, s.incoming.request
+	if !end { // or nobody waits for any of it
+		in.in.init()
+	}
 	pseudo, rest := c.pseudo(in)
 	if c.dec.over {
 		in.refuse(wire.FlawFieldSize, false)
@@ -57,6 +62,7 @@ func (c *serverConn) newRequest(id uint32, end bool) *stream {
 	if flaw == wire.FlawNone {
 		r.Header = c.dec.header(rest)
 	} else { // not one of these fields is to be shown to anyone
+		r.Header = http.Header{}
 		in.refuse(flaw, true)
 	}
 	in.target(&pseudo, c.config.ExtendedConnect)

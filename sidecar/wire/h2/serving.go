@@ -208,6 +208,7 @@ func (c *serverConn) refused(id uint32) *stream {
 		return nil
 	}
 	s := c.newStream(id)
+	s.incoming.request.Header = http.Header{}
 	s.incoming.refuse(wire.FlawFieldSize, false)
 	c.streams[id] = s
 	s.sendWindow = c.peer.window
