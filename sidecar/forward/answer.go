@@ -19,12 +19,12 @@ func copyHead(to http.Header, answer *http.Response) {
 // They were not announced: the upstream may not have done so either.
 func copyTrailers(to http.Header, answer *http.Response) {
 	for name, values := range answer.Trailer {
-		if passesBack(name, nil) && !framing[name] {
+		if passesBack(name, nil) && !framing(name) {
 			to[http.TrailerPrefix+name] = values
 		}
 	}
 }
 
 func passesBack(name string, named []string) bool {
-	return !hopByHop[name] && !ofAnswer[name] && !names(named, name)
+	return !hopByHop(name) && !ofAnswer(name) && !names(named, name)
 }

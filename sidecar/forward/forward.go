@@ -119,7 +119,7 @@ func do(w http.ResponseWriter, r *http.Request, job *Job) Result {
 		// A switch of protocols that nobody asked for, or no status at all.
 		return Result{Fault: Broken, Err: errStatus, BytesIn: body.read()}
 	}
-	result := copyAnswer(w, r, answer, job, body)
+	result := copyAnswer(w, rc, r, answer, job, body)
 	if result.Fault == Broken && context.Cause(ctx) == errDeadline {
 		tellDeadline(w.Header())
 		result.Fault, result.Told = Timeout, true
@@ -156,20 +156,20 @@ func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody)
 	if _, trailers := header["Te"]; trailers { // RFC 9110 section 10.1.4
 		header["Connection"] = []string{strings.Join(append(header["Connection"], "TE"), ", ")}
 	}
-	out := &http.Request{
-		Method: method,
+	out := &struct { // in one piece
+		http.Request
+		url url.URL
+	}{
+		Request: *new(http.Request).WithContext(ctx),
 		// Opaque goes out byte for byte; a path would be encoded anew.
-		URL:        &url.URL{Scheme: job.Scheme, Host: job.Host, Opaque: job.Path, RawQuery: query, ForceQuery: asked},
-		Host:       job.Host,
-		Header:     header,
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
+		url: url.URL{Scheme: job.Scheme, Host: job.Host, Opaque: job.Path, RawQuery: query, ForceQuery: asked},
 	}
+	out.Method, out.URL, out.Host, out.Header = method, &out.url, job.Host, header
+	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	if r.ContentLength != 0 && job.Upgrade == "" {
 		out.Body, out.ContentLength = body, r.ContentLength
 	}
-	return out.WithContext(ctx)
+	return &out.Request
 }
 
 // unlistIdempotency hides these names from net/http, which takes them for leave
@@ -237,8 +237,7 @@ const bufferSize = 32 << 10
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
 
 // copyAnswer passes the answer on: its head, its body as it comes, its trailers.
-func copyAnswer(w http.ResponseWriter, r *http.Request, answer *http.Response, job *Job, body *requestBody) Result {
-	rc := http.NewResponseController(w)
+func copyAnswer(w http.ResponseWriter, rc *http.ResponseController, r *http.Request, answer *http.Response, job *Job, body *requestBody) Result {
 	copyHead(w.Header(), answer)
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// Do not wait for the rest of the request: it may never come.

@@ -7,36 +7,45 @@ import (
 	"strings"
 )
 
-// hopByHop are the fields that end at each hop (RFC 9110 section 7.6.1), and
-// those that net/http writes itself. Names are canonical, as in http.Header.
-var hopByHop = map[string]bool{
-	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Trailer": true,
-	"Transfer-Encoding": true, "Upgrade": true, "Http2-Settings": true, ":protocol": true,
-	"Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy": true,
+// hopByHop reports whether a field ends at each hop (RFC 9110 section 7.6.1), or is
+// one that net/http writes itself. Names are canonical, as in http.Header. This and
+// what follows are asked of every field: a switch takes a fifth of a map's time.
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
+		":protocol", "Proxy-Authenticate", "Proxy-Authorization", "Proxy":
+		return true
+	}
+	return false
 }
 
-// framing are the fields that net/http writes itself from what it sends.
-var framing = map[string]bool{"Content-Length": true, "Host": true, "Expect": true}
-
-// own are the fields that belong to the protocols: they pass without being
-// declared, as those with an ownPrefix do.
-var own = map[string]bool{
-	"Accept": true, "Range": true, "Traceparent": true, "Tracestate": true, "User-Agent": true, "Via": true,
+// framing reports whether net/http writes the field itself from what it sends.
+func framing(name string) bool {
+	switch name {
+	case "Content-Length", "Host", "Expect":
+		return true
+	}
+	return false
 }
 
 var ownPrefixes = []string{"Accept-", "Content-", "If-", "Grpc-", "Sec-Websocket-"}
 
-// ofAnswer are the fields that an answer loses: they speak for the upstream's
+// ofAnswer reports whether an answer loses the field: it speaks for the upstream's
 // own address or software.
-var ofAnswer = map[string]bool{"Alt-Svc": true, "Server": true, "X-Powered-By": true}
+func ofAnswer(name string) bool {
+	return name == "Alt-Svc" || name == "Server" || name == "X-Powered-By"
+}
 
 // connectionOptions are the tokens that Connection may hold.
 var connectionOptions = map[string]bool{
 	"Close": true, "Keep-Alive": true, "Te": true, "Upgrade": true, "Http2-Settings": true, "Proxy-Connection": true,
 }
 
+// isOwn reports whether a field belongs to the protocols: it passes without being
+// declared.
 func isOwn(name string) bool {
-	if own[name] {
+	switch name {
+	case "Accept", "Range", "Traceparent", "Tracestate", "User-Agent", "Via":
 		return true
 	}
 	for _, prefix := range ownPrefixes {
@@ -92,7 +101,7 @@ func BadConnection(header http.Header) bool {
 		if connectionOptions[name] || IsIdentity(name) {
 			continue
 		}
-		if _, present := header[name]; present || isOwn(name) || framing[name] || hopByHop[name] || endToEnd[name] {
+		if _, present := header[name]; present || isOwn(name) || framing(name) || hopByHop(name) || endToEnd[name] {
 			return true
 		}
 	}

@@ -104,7 +104,7 @@ func FuzzBadConnection(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, kept := passed[name]
-		if gone := hopByHop[name] || framing[name] || IsIdentity(name) || name == "Cookie"; !kept && !gone && !connectionOptions[name] {
+		if gone := hopByHop(name) || framing(name) || IsIdentity(name) || name == "Cookie"; !kept && !gone && !connectionOptions[name] {
 			t.Errorf("Connection: %q took away %q", connection, name)
 		}
 	})

@@ -31,7 +31,7 @@ func (p *Pass) Select(header http.Header) (passed http.Header, dropped int, err 
 	named := connectionTokens(header)
 	for name, values := range header {
 		switch {
-		case hopByHop[name] || framing[name] || names(named, name):
+		case hopByHop(name) || framing(name) || names(named, name):
 		case !IsIdentity(name) && (p.All || isOwn(name) || names(p.Headers, name)):
 			passed[name] = values
 		case name == "Cookie":
