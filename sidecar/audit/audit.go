@@ -182,14 +182,21 @@ func setDefaults(c *Config) {
 // NewID is a fresh decision id: 128 random bits in hexadecimal. It is random, and
 // not a count, because clients see it.
 func (l *Log) NewID() string {
-	var raw [16]byte
-	if l.config.Rand == nil {
-		// The runtime's ChaCha8, which the system seeds: no secret hangs on an id,
-		// and the system's own generator is a system call for each.
-		binary.LittleEndian.PutUint64(raw[:8], rand.Uint64())
-		binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())
-		return hex.EncodeToString(raw[:])
+	if l.config.Rand != nil {
+		return l.drawID()
 	}
+	// The runtime's ChaCha8, which the system seeds: no secret hangs on an id, and
+	// the system's own generator is a system call for each.
+	var raw [16]byte
+	binary.LittleEndian.PutUint64(raw[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())
+	var text [2 * len(raw)]byte
+	hex.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+func (l *Log) drawID() string {
+	var raw [16]byte
 	if _, err := io.ReadFull(l.config.Rand, raw[:]); err != nil {
 		// An id is for finding a line again: a poor one is better than no answer.
 		return fmt.Sprintf("%032x", l.config.Now().UnixNano())

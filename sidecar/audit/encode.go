@@ -134,21 +134,34 @@ func appendText(b []byte, key, text string, limit int) []byte {
 // UTF-8 become U+FFFD.
 func appendEscaped(b []byte, text string, limit int) []byte {
 	end := len(b) + limit - len(mark)
-	for i := 0; i < len(text); {
-		start := len(b)
-		size := 1
-		if c := text[i]; c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
-			b = append(b, c)
-		} else {
-			b, size = appendRune(b, text[i:])
+	for {
+		n := 0
+		for n < len(text) && plain[text[n]] {
+			n++
 		}
-		if len(b) > end {
+		if left := end - len(b); n > left {
+			return append(append(b, text[:max(left, 0)]...), mark...)
+		}
+		b, text = append(b, text[:n]...), text[n:]
+		if text == "" {
+			return b
+		}
+		start := len(b)
+		var size int
+		if b, size = appendRune(b, text); len(b) > end {
 			return append(b[:start], mark...)
 		}
-		i += size
+		text = text[size:]
 	}
-	return b
 }
+
+// plain are the bytes that are written as they are.
+var plain = func() (set [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		set[c] = c != '"' && c != '\\'
+	}
+	return set
+}()
 
 // appendRune appends the first rune of text, and says how many bytes it had.
 func appendRune(b []byte, text string) ([]byte, int) {

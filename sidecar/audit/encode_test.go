@@ -154,3 +154,21 @@ func FuzzEncode(f *testing.F) {
 		}
 	})
 }
+
+func TestEscape_CutsWhereTheTextNoLongerFits(t *testing.T) {
+	const limit = 20
+	room := limit - len(mark)
+	for n, want := range map[int]string{
+		room - 1: strings.Repeat("a", room-1),
+		room:     strings.Repeat("a", room),
+		room + 1: strings.Repeat("a", room) + mark,
+		limit:    strings.Repeat("a", room) + mark,
+	} {
+		if got := string(appendEscaped([]byte("x"), strings.Repeat("a", n), limit)); got != "x"+want {
+			t.Errorf("%d: %q", n, got)
+		}
+	}
+	if got := string(appendEscaped(nil, strings.Repeat("a", room-1)+"\x1bb", limit)); got != strings.Repeat("a", room-1)+mark {
+		t.Errorf("%q", got)
+	}
+}
