@@ -1,7 +1,6 @@
 package hop
 
 import (
-	"hash/fnv"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -245,22 +244,38 @@ func reasonOf(f forward.Fault) policy.Reason {
 // Mark tells the sidecars of a service from others in Via, and its two directions
 // from each other, without naming the service to whoever is called.
 func Mark(direction string, service spiffeid.ID) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(direction + " " + service.String())) // it never fails
-	return strconv.FormatUint(h.Sum64(), 36)
+	h := hashOn(hashOn(hashOn(fnvOffset, direction), " "), service.String())
+	return strconv.FormatUint(h, 36)
+}
+
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
+
+// hashOn goes on with an FNV-1a hash. That of hash/fnv wants the bytes in one
+// piece of memory, for each request.
+func hashOn(h uint64, text string) uint64 {
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * fnvPrime
+	}
+	return h
 }
 
 // traceID is the trace id of a traceparent, empty if it is none: W3C Trace
 // Context, section 3.2.
 func traceID(traceparent string) string {
-	parts := strings.Split(traceparent, "-")
-	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 {
+	version, rest, _ := strings.Cut(traceparent, "-")
+	id, rest, _ := strings.Cut(rest, "-")
+	parent, rest, ok := strings.Cut(rest, "-")
+	flags, _, _ := strings.Cut(rest, "-")
+	if !ok || len(version) != 2 || len(id) != 32 || len(parent) != 16 || len(flags) != 2 {
 		return ""
 	}
-	for i := range len(parts[1]) {
-		if c := parts[1][i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+	for i := range len(id) {
+		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return ""
 		}
 	}
-	return parts[1]
+	return id
 }
