@@ -84,7 +84,8 @@ func (s *Server) flawed(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) 
 // gone by now.
 func tell(header http.Header, caller identity.Peer, snapshot *policy.Snapshot, decision string) {
 	id := caller.ID.String()
-	header["Everyhop-Caller"] = []string{id}
-	header["Everyhop-Decision"] = []string{decision}
-	header["X-Forwarded-Client-Cert"] = []string{"By=" + snapshot.Service.String() + ";Hash=" + caller.Fingerprint + ";URI=" + id}
+	values := [...]string{id, decision, "By=" + snapshot.Service.String() + ";Hash=" + caller.Fingerprint + ";URI=" + id}
+	header["Everyhop-Caller"] = values[0:1:1]
+	header["Everyhop-Decision"] = values[1:2:2]
+	header["X-Forwarded-Client-Cert"] = values[2:3:3]
 }
