@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -325,19 +324,4 @@ func (h *house) visit(domain *dev.Domain, name string, edits ...func(*x509.Certi
 		h.t.Fatal(err)
 	}
 	return visit(h.t, svid, h.orders.Addr("inbound").String(), h.db.Addr("inbound").String())
-}
-
-// failures counts what went wrong under load.
-type failures struct {
-	asked, failed atomic.Int64
-	last          atomic.Pointer[string]
-}
-
-func (f *failures) note(status int, err error) {
-	f.asked.Add(1)
-	if status != http.StatusOK || err != nil {
-		f.failed.Add(1)
-		text := fmt.Sprintf("%d, %v", status, err)
-		f.last.Store(&text)
-	}
 }

@@ -36,11 +36,16 @@ type mesh struct {
 
 func newMesh(t *testing.T, names ...string) *mesh {
 	t.Helper()
+	return newMeshOf(t, dev.Options{}, names...)
+}
+
+func newMeshOf(t *testing.T, options dev.Options, names ...string) *mesh {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "mesh") // t.TempDir is too long for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	domain, err := dev.Open(filepath.Join(dir, "td"), dev.Options{})
+	domain, err := dev.Open(filepath.Join(dir, "td"), options)
 	if err != nil {
 		t.Fatal(err)
 	}
