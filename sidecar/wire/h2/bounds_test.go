@@ -101,6 +101,31 @@ func heap() int {
 	return int(stats.HeapAlloc)
 }
 
+// RT12: of the goroutines that many streams at once need, one waits for more.
+func TestServer_WorkersLeaveSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := h2.NewServer(h2.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { time.Sleep(time.Millisecond) })})
+		var serving sync.WaitGroup
+		goroutines := runtime.NumGoroutine()
+		p := piped(t, s, &serving)
+		for round := range uint32(3) { // and they come back
+			for i := range uint32(10) {
+				p.get(20*round + 2*i + 1)
+			}
+			for range 10 {
+				p.until(is[*http2.MetaHeadersFrame])
+			}
+			time.Sleep(300 * time.Millisecond)
+			synctest.Wait()
+			if n := runtime.NumGoroutine() - goroutines; n > 2 {
+				t.Errorf("%d goroutines", n)
+			}
+		}
+		p.nc.Close()
+		serving.Wait()
+	})
+}
+
 // RT12: a connection at rest is a goroutine and little memory.
 func TestServer_IdleConnectionsCostLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

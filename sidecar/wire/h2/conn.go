@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -32,6 +33,8 @@ type conn struct {
 
 	// The reader's own.
 	br       *bufio.Reader
+	source   source
+	keeps    bool          // of nc: what it has received and was not read is its own to keep
 	framer   *http2.Framer // of which only the reading half is used
 	dec      *decoder
 	fragment []byte
@@ -74,13 +77,15 @@ type peerSettings struct {
 func newConn(nc net.Conn, limits Limits, times Times, client bool) *conn {
 	c := &conn{
 		nc: nc, limits: limits, times: times, client: client,
-		br: bufio.NewReaderSize(nc, readBufferSize), dec: newDecoder(&limits), first: true,
+		br: bufio.NewReaderSize(nil, readBufferSize), source: source{nc: nc}, dec: newDecoder(&limits), first: true,
 		streams:    make(map[uint32]*stream),
 		glitches:   newBudget(limits.Glitches),
 		sendWindow: protocolWindow, recvWindow: int64(limits.ConnWindow),
 		peer: peerSettings{streams: assumedStreams, window: protocolWindow, headerBytes: 1<<32 - 1},
 	}
-	c.framer = http2.NewFramer(nil, c.br)
+	c.br.Reset(&c.source)
+	_, c.keeps = nc.(*tls.Conn)
+	c.framer = http2.NewFramer(nil, reading{c})
 	c.framer.SetMaxReadFrameSize(frameSize)
 	c.out.init(c)
 	c.tick.Store(1)

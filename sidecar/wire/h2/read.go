@@ -29,7 +29,7 @@ func (c *conn) read() error {
 }
 
 func (c *conn) readFrame() error {
-	if _, err := c.br.Peek(1); err != nil {
+	if err := c.await(); err != nil {
 		return err
 	}
 	c.begin(c.times.Headers.Nanoseconds())

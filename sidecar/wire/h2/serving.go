@@ -32,7 +32,9 @@ type serverConn struct {
 
 	running int // handlers
 	resting []*worker
-	least   int       // of resting, since the last sweep
+	least   int  // of resting, since the last look
+	looking bool // look will come
+	lookAt  *time.Timer
 	queue   []*stream // wait for a handler to return
 	ending  bool
 }
@@ -95,12 +97,53 @@ func (c *serverConn) sweepServer() {
 	if c.retiring && !c.last && c.since(c.retireAt) >= retireWait {
 		c.retireNow()
 	}
-	for range c.least {
-		w := c.resting[len(c.resting)-1]
-		c.resting = c.resting[:len(c.resting)-1]
-		close(w.next)
+	if !c.looking && c.least > 0 {
+		c.let(c.least)
 	}
 	c.least = len(c.resting)
+}
+
+// workerRest is how long more than one worker may rest: a stack is kept by each.
+// The last one goes with the sweep, so that a client of few requests does not have
+// one made for each.
+const workerRest = 100 * time.Millisecond
+
+// look lets workers end that were not needed since the last look, all but one.
+func (c *serverConn) look() {
+	defer c.under.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looking = false
+	c.let(min(c.least, len(c.resting)-1))
+	c.least = len(c.resting)
+	c.lookLater()
+}
+
+// lookLater has look come by where that is needed. mu is held.
+func (c *serverConn) lookLater() {
+	if c.looking || c.ending || len(c.resting) < 2 {
+		return
+	}
+	c.looking = true
+	c.under.Add(1)
+	if c.lookAt == nil {
+		c.lookAt = time.AfterFunc(workerRest, c.look)
+	} else {
+		c.lookAt.Reset(workerRest)
+	}
+}
+
+// let lets the n workers end that rest longest. mu is held.
+func (c *serverConn) let(n int) {
+	if n <= 0 {
+		return
+	}
+	for _, w := range c.resting[:n] {
+		close(w.next)
+	}
+	left := copy(c.resting, c.resting[n:])
+	clear(c.resting[left:])
+	c.resting = c.resting[:left]
 }
 
 // onHeaders begins a request, or ends one with its trailers.
@@ -278,6 +321,7 @@ func (c *serverConn) next(w *worker) *stream {
 		close(w.next)
 	} else {
 		c.resting = append(c.resting, w)
+		c.lookLater()
 	}
 	return nil
 }
@@ -291,6 +335,9 @@ func (c *serverConn) rest() {
 		close(w.next)
 	}
 	c.resting, c.least = nil, 0
+	if c.looking && c.lookAt.Stop() {
+		c.under.Done()
+	}
 }
 
 // handle answers one request.

@@ -16,7 +16,18 @@ const (
 	writerRounds = 8        // writes that one goroutine makes for the others before it hands over
 	keptBuffer   = 96 << 10 // the largest buffer that is kept for the next write
 	maxPending   = 256 << 10
+
+	writeBufferSize = 4 << 10
 )
+
+// writeBuffers are those that connections at rest hold none of.
+var writeBuffers = sync.Pool{New: func() any { return new([writeBufferSize]byte) }}
+
+func putWriteBuffer(b []byte) {
+	if cap(b) == writeBufferSize { // it has not grown
+		writeBuffers.Put((*[writeBufferSize]byte)(b[:writeBufferSize]))
+	}
+}
 
 // writer gathers frames of all streams, and writes them together. Everything in
 // it is guarded by conn.mu.
@@ -122,6 +133,7 @@ func (w *writer) rounds(most int) (done bool) {
 		c.wakeSenders()
 	}
 	w.busy = false
+	w.rest()
 	w.idle.Broadcast()
 	return true
 }
@@ -136,7 +148,21 @@ func (w *writer) finish() {
 	w.rounds(-1)
 }
 
-// slim lets go of buffers that a quiet connection does not need.
+// rest lets go of the buffers of a connection that has no streams: of those that
+// did not grow at once, since to get one again costs nothing.
+func (w *writer) rest() {
+	if len(w.c.streams) > 0 || len(w.pending) > 0 {
+		return
+	}
+	for _, b := range []*[]byte{&w.pending, &w.spare} {
+		if cap(*b) <= writeBufferSize {
+			putWriteBuffer(*b)
+			*b = nil
+		}
+	}
+}
+
+// slim lets go of all that a quiet connection does not need.
 func (w *writer) slim() {
 	if len(w.c.streams) == 0 && !w.busy && len(w.pending) == 0 {
 		w.pending, w.spare = nil, nil
@@ -158,7 +184,7 @@ func (w *writer) full() bool { return len(w.pending) >= w.c.limits.Pending }
 
 func (w *writer) frame(kind http2.FrameType, flags http2.Flags, id uint32, length int) {
 	if w.pending == nil {
-		w.pending = make([]byte, 0, 4<<10)
+		w.pending = writeBuffers.Get().(*[writeBufferSize]byte)[:0]
 	}
 	w.pending = append(w.pending, byte(length>>16), byte(length>>8), byte(length), byte(kind), byte(flags),
 		byte(id>>24), byte(id>>16), byte(id>>8), byte(id))
