@@ -14,8 +14,8 @@ type Fault uint8
 
 // The faults: ours first, then the client's, then the upstream's.
 const (
-	None Fault = iota
-	Withdrawn // by a Rein
+	None      Fault = iota
+	Withdrawn       // by a Rein
 	ClientGone
 	BodyTooLarge
 	BodyBroken
