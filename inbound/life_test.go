@@ -30,7 +30,8 @@ import (
 
 var public = request{method: "GET", target: "/public/a"}
 
-// What net/http itself refuses is not recorded yet, but it reaches nobody.
+// Nothing that follows what has more than one reading is read, and each is recorded
+// once.
 func TestInbound_BadFramingReachesNobody(t *testing.T) {
 	h := newHouse(t, nil)
 	const head = "POST /api/a HTTP/1.1\r\nHost: app.test\r\n"
@@ -61,7 +62,10 @@ func TestInbound_BadFramingReachesNobody(t *testing.T) {
 		if got.open || got.status != 0 && got.status < 400 {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if next := client.read1("GET"); next.status != 0 {
+		if r := h.record(); r.Verdict != "deny" || r.Status != got.status {
+			t.Errorf("%s: %+v, answered with %d", name, r, got.status)
+		}
+		if next := client.read1("GET"); next.status != 0 || len(h.records) != 0 {
 			t.Errorf("%s: what followed was answered with %d", name, next.status)
 		}
 	}

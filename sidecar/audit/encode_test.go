@@ -172,3 +172,38 @@ func TestEscape_CutsWhereTheTextNoLongerFits(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func BenchmarkAppendRecord(b *testing.B) {
+	r := &Record{
+		Time: time.Unix(1700000000, 123456789), ID: "0123456789abcdef0123456789abcdef", Direction: "inbound", Method: "GET",
+		Route: "/orders/{id}", Path: "/orders/7", Verdict: policy.Allow, Reason: policy.Allowed, Status: 200, BytesOut: 120,
+		Duration: 812 * time.Microsecond, Digest: "sha256:0123456789abcdef", Generation: 3,
+	}
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = appendRecord(buf[:0], r, 1, true)
+	}
+}
+
+func TestAppendTime_IsWhatTheLayoutSays(t *testing.T) {
+	for _, at := range []time.Time{
+		{}, time.Unix(0, 0), time.Unix(1, 999), time.Unix(1, 1000), time.Unix(1<<31, 999_999_999),
+		time.Date(2024, 2, 29, 23, 59, 59, 1_000_000, time.FixedZone("", 3600)), time.Date(9999, 12, 31, 23, 59, 59, 99_000, time.UTC),
+	} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format("2006-01-02T15:04:05.000000Z"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestAppendSeconds_HasSixDigits(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0.000000", 0: "0.000000", 499: "0.000000", 500: "0.000001", 1500 * time.Microsecond: "0.001500",
+		time.Second: "1.000000", time.Hour + 1001*time.Microsecond: "3600.001001",
+	} {
+		if got := string(appendSeconds(nil, "d", d)); got != `,"d":`+want {
+			t.Errorf("%v: %s", d, got)
+		}
+	}
+}

@@ -10,9 +10,6 @@ func copyHead(to http.Header, answer *http.Response) {
 			to[name] = values
 		}
 	}
-	if _, typed := to["Content-Type"]; !typed {
-		to["Content-Type"] = nil // or the server makes one up
-	}
 }
 
 // copyTrailers copies the trailers of an answer that has been read to its end.

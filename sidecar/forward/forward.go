@@ -143,10 +143,6 @@ var (
 func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody) *http.Request {
 	header := job.Header
 	addVia(header, r.ProtoMajor, job.Via)
-	if _, named := header["User-Agent"]; !named {
-		header["User-Agent"] = nil // or the transport names itself
-	}
-	unlistIdempotency(header)
 	_, query, asked := cutTarget(r.RequestURI)
 	method := r.Method
 	if job.Upgrade != "" {
@@ -170,17 +166,6 @@ func outgoing(ctx context.Context, r *http.Request, job *Job, body *requestBody)
 		out.Body, out.ContentLength = body, r.ContentLength
 	}
 	return &out.Request
-}
-
-// unlistIdempotency hides these names from net/http, which takes them for leave
-// to send a request twice. They are sent, in lower case.
-func unlistIdempotency(header http.Header) {
-	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if values, has := header[name]; has {
-			delete(header, name)
-			header[strings.ToLower(name)] = values
-		}
-	}
 }
 
 // watch cancels a request whose answer's head is not there in time.

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -646,8 +644,6 @@ func TestDo_BothBodiesMayFlowAtOnce(t *testing.T) {
 
 // B06.
 func TestDo_SurplusBytesReachNobody(t *testing.T) {
-	log.SetOutput(io.Discard) // net/http tells of each
-	defer log.SetOutput(os.Stderr)
 	u := newUpstream(t, func(c net.Conn, r *http.Request, _ []byte) {
 		id := r.Header.Get("X-Id")
 		io.WriteString(c, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", len(id), id))

@@ -13,7 +13,11 @@ func IsGRPC(r *http.Request) bool {
 	if r.ProtoMajor != 2 || r.Method != http.MethodPost {
 		return false
 	}
-	rest, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	types := r.Header["Content-Type"]
+	if len(types) == 0 {
+		return false
+	}
+	rest, ok := strings.CutPrefix(types[0], "application/grpc")
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 

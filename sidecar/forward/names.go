@@ -8,7 +8,7 @@ import (
 )
 
 // hopByHop reports whether a field ends at each hop (RFC 9110 section 7.6.1), or is
-// one that net/http writes itself. Names are canonical, as in http.Header. This and
+// one that the wire writes itself. Names are canonical, as in http.Header. This and
 // what follows are asked of every field: a switch takes a fifth of a map's time.
 func hopByHop(name string) bool {
 	switch name {
@@ -19,7 +19,7 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// framing reports whether net/http writes the field itself from what it sends.
+// framing reports whether the wire writes the field itself from what it sends.
 func framing(name string) bool {
 	switch name {
 	case "Content-Length", "Host", "Expect":

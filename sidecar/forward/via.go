@@ -2,7 +2,6 @@ package forward
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 )
 
@@ -15,9 +14,9 @@ const (
 // via is our entry of Via (RFC 9110 section 7.6.3). All sidecars share one name,
 // so that an answer does not draw a map; mark tells ours apart.
 func via(major int, mark string) string {
-	version := strconv.Itoa(major)
-	if major == 1 {
-		version = "1.1"
+	version := "1.1"
+	if major == 2 {
+		version = "2"
 	}
 	if mark == "" {
 		return version + " " + receivedBy
@@ -44,7 +43,12 @@ func Looped(header http.Header, mark string) bool {
 }
 
 func addVia(header http.Header, major int, mark string) {
-	before := strings.Join(header["Via"], ", ")
+	earlier := header["Via"]
+	if len(earlier) == 0 {
+		header["Via"] = []string{via(major, mark)}
+		return
+	}
+	before := strings.Join(earlier, ", ")
 	if before != "" && len(before) <= maxVia {
 		before += ", "
 	} else {

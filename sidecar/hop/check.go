@@ -18,12 +18,16 @@ const (
 	maxFields = 100      // field lines of a request's header
 )
 
-// singletons are fields of which a second one means something else to each
-// reader (RFC 9110 section 5.3).
-var singletons = []string{
-	"Authorization", "Content-Encoding", "Content-Length", "Content-Location", "Content-Range", "Content-Type",
-	"Grpc-Timeout", "If-Modified-Since", "If-Range", "If-Unmodified-Since", "Origin", "Range", "Referer",
-	"Traceparent", "User-Agent",
+// isSingleton reports whether a second field of that name means something else to
+// each reader (RFC 9110 section 5.3).
+func isSingleton(name string) bool {
+	switch name {
+	case "Authorization", "Content-Encoding", "Content-Length", "Content-Location", "Content-Range", "Content-Type",
+		"Grpc-Timeout", "If-Modified-Since", "If-Range", "If-Unmodified-Since", "Origin", "Range", "Referer",
+		"Traceparent", "User-Agent":
+		return true
+	}
+	return false
 }
 
 // Check is the facts of the request that a policy judges, without its caller, or
@@ -54,7 +58,7 @@ func Check(r *http.Request, scheme string) (facts policy.Request, flaw policy.Re
 		Path:        path,
 		Query:       query,
 		Host:        host,
-		ContentType: r.Header.Get("Content-Type"),
+		ContentType: first(r.Header["Content-Type"]),
 		Body:        r.ContentLength != 0,
 	}
 	if flaw = checkUpgrade(r, &facts); flaw != policy.Allowed {
@@ -99,8 +103,11 @@ func checkFields(r *http.Request) policy.Reason {
 		if strings.Contains(name, "_") {
 			return policy.HeaderMalformed
 		}
+		if len(values) > 1 && isSingleton(name) {
+			return policy.HeaderMalformed
+		}
 		for _, value := range values {
-			if value != strings.Trim(value, " \t") { // HTTP/2 carries them: RFC 9113 section 8.2.1
+			if isPadded(value) { // HTTP/2 carries them: RFC 9113 section 8.2.1
 				return policy.HeaderMalformed
 			}
 		}
@@ -111,15 +118,19 @@ func checkFields(r *http.Request) policy.Reason {
 	if _, err := forward.MaxForwards(r); err != nil {
 		return policy.HeaderMalformed
 	}
-	for _, name := range singletons {
-		if len(r.Header[name]) > 1 {
-			return policy.HeaderMalformed
-		}
-	}
 	if forward.BadConnection(r.Header) {
 		return policy.HeaderMalformed
 	}
 	return policy.Allowed
+}
+
+// isPadded reports whether a value begins or ends with white space.
+func isPadded(value string) bool {
+	if value == "" {
+		return false
+	}
+	first, last := value[0], value[len(value)-1]
+	return first == ' ' || first == '\t' || last == ' ' || last == '\t'
 }
 
 // checkBody sees what is left of a body that is framed in two ways.
@@ -197,4 +208,12 @@ func cutAuthority(target, scheme, host string) (rest string, ok bool) {
 		rest = "/" + rest
 	}
 	return rest, true
+}
+
+// first is the first of the values, empty if there is none.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }

@@ -217,7 +217,7 @@ func (x *Exchange) End() {
 	x.Record.Duration = x.now().Sub(x.Record.Time)
 	x.log.Write(&x.Record)
 	if x.cut {
-		panic(http.ErrAbortHandler) // how net/http is told to break it
+		panic(http.ErrAbortHandler) // how the wire is told to break it
 	}
 }
 

@@ -53,7 +53,7 @@ type Config struct {
 }
 
 // Listener is a net.Listener of connections that are ready to be used. With TLS
-// each is a bare *tls.Conn, as net/http needs it to speak HTTP/2.
+// each is a bare *tls.Conn, which whoever serves it can ask what was proved.
 type Listener struct {
 	ln     net.Listener
 	config Config
