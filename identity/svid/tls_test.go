@@ -1,6 +1,7 @@
 package svid
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -353,6 +354,122 @@ func TestServerConfig_NothingIsResumed(t *testing.T) {
 	if _, ok := cache.Get("orders"); ok {
 		t.Fatal("X03: a ticket was sent")
 	}
+}
+
+// X05: even a client that keeps what it could resume with is judged anew. X08 and
+// T-07: without a ticket there is nothing to send early data with.
+func TestServerConfig_WhoIsTrustedNoLongerCannotResume(t *testing.T) {
+	s, w, ca, _ := ready(t)
+	other := newAuthority(t)
+	m := ca.good(t)
+	m.FederatedBundles = map[string][]byte{"partner.test": other.cert.Raw}
+	w.say(m)
+	await(t, s, "federation", serialIs(serialOf(t, m)))
+	cache := tls.NewLRUClientSessionCache(8)
+	client := dialer(other.issue(t, partner), func(c *tls.Config) { c.ClientSessionCache, c.ServerName = cache, "orders" })
+	if _, _, serverErr, clientErr := handshake(t, s.ServerConfig(h2h1, false), client); serverErr != nil || clientErr != nil {
+		t.Fatal(serverErr, clientErr)
+	}
+	m = ca.good(t)
+	w.say(m)
+	await(t, s, "its end", serialIs(serialOf(t, m)))
+	_, _, serverErr, clientErr := handshake(t, s.ServerConfig(h2h1, false), client)
+	mustFail(t, serverErr, "no trust bundle")
+	if clientErr == nil {
+		t.Error("the client got a byte")
+	}
+}
+
+// T-17: no keys are written, whatever the environment says.
+func TestConfigs_WriteNoKeys(t *testing.T) {
+	file := filepath.Join(shortDir(t), "keys")
+	t.Setenv("SSLKEYLOGFILE", file)
+	s, _, ca, _ := ready(t)
+	server, client := s.ServerConfig(h2h1, false), s.ClientConfig(spiffeid.RequireFromString(web), h2h1, false)
+	if server.KeyLogWriter != nil || client.KeyLogWriter != nil {
+		t.Error("a configuration writes keys")
+	}
+	if _, _, serverErr, clientErr := handshake(t, server, dialer(ca.issue(t, web))); serverErr != nil || clientErr != nil {
+		t.Fatal(serverErr, clientErr)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the keys of a handshake are in a file")
+	}
+}
+
+// X30, T-14: a client that changes its keys again and again is not served for ever,
+// and one that does so now and then is.
+func TestServerConfig_FloodsOfKeyUpdatesEndTheConnection(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal("openssl is missing, and CI must not skip what it proves")
+	}
+	if err != nil {
+		t.Skip("NOT TESTED: no openssl in PATH, so no client changed its keys")
+	}
+	s, _, ca, _ := ready(t)
+	certFile, keyFile := writePEM(t, shortDir(t), ca.issue(t, web))
+	for _, c := range []struct {
+		updates int
+		want    string
+	}{{3, "hello"}, {100, ""}} {
+		address, heard := serveRead(t, s.ServerConfig(h2h1, false))
+		cmd := exec.CommandContext(t.Context(), openssl, "s_client", "-connect", address, "-cert", certFile, "-key", keyFile)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		says, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(says)
+		for range c.updates {
+			io.WriteString(stdin, "K\n") // a command has to be the only thing that it reads
+			for lines.Scan() && lines.Text() != "KEYUPDATE" {
+			}
+		}
+		io.WriteString(stdin, "hello\n")
+		go io.Copy(io.Discard, says)
+		got := <-heard
+		if c.want == "" && (got.err == nil || !strings.Contains(got.err.Error(), "too many")) || c.want != "" && !strings.HasPrefix(got.text, c.want) {
+			t.Errorf("after %d updates the server read %q, %v", c.updates, got.text, got.err)
+		}
+		stdin.Close()
+		cmd.Wait()
+	}
+}
+
+type reading struct {
+	text string
+	err  error
+}
+
+// serveRead reads once from the first connection.
+func serveRead(t *testing.T, config *tls.Config) (address string, heard chan reading) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard = make(chan reading, 1)
+	go func() {
+		raw, err := ln.Accept()
+		if err != nil {
+			heard <- reading{err: err}
+			return
+		}
+		defer raw.Close()
+		raw.SetDeadline(time.Now().Add(20 * time.Second))
+		var buf [64]byte
+		n, err := tls.Server(raw, config).Read(buf[:])
+		heard <- reading{string(buf[:n]), err}
+	}()
+	t.Cleanup(func() { ln.Close() })
+	return ln.Addr().String(), heard
 }
 
 // A client that shares no code with ours.
