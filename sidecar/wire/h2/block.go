@@ -37,7 +37,21 @@ func (c *conn) readBlock(fh http2.FrameHeader) error {
 	if dependsOn == fh.StreamID {
 		return c.faulty(fh.StreamID, http2.ErrCodeProtocol, errSelf)
 	}
-	return c.headers(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream))
+	if err := c.headers(fh.StreamID, fh.Flags.Has(http2.FlagHeadersEndStream)); err != nil || c.client || !c.dec.over {
+		return err
+	}
+	return c.oversized()
+}
+
+// oversized counts a header list of a client's that is larger than it may be,
+// whatever it was for: it took work that few bytes can ask for.
+func (c *conn) oversized() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.glitches.spend(c.glitches.heavy()) {
+		return connError(http2.ErrCodeEnhanceYourCalm, "too many header lists are too large")
+	}
+	return nil
 }
 
 var errSelf = errors.New("the stream depends on itself")

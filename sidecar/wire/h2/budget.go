@@ -10,10 +10,14 @@ type budget struct {
 
 func newBudget(most int) budget { return budget{most, most} }
 
-// spend reports whether there was any left.
-func (b *budget) spend() bool {
-	b.left--
+// spend reports whether there was that much left.
+func (b *budget) spend(n int) bool {
+	b.left -= n
 	return b.left >= 0
 }
+
+// heavy is the weight of what costs us far more than it costs the peer, and which
+// an honest one seldom does: eight times at once are too many.
+func (b *budget) heavy() int { return b.most/8 + 1 }
 
 func (b *budget) earn(n int) { b.left = min(b.left+n, b.most) }

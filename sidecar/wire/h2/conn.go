@@ -57,6 +57,7 @@ type conn struct {
 
 	sendWindow, recvWindow int64
 	unacked                int64 // bytes that were read, and not given back to the peer's window
+	moved                  int64 // bytes of data that were ever sent
 	peer                   peerSettings
 	acked                  bool
 	pinged                 int64 // tick of our ping that is unanswered, 0 if none is

@@ -1,12 +1,12 @@
 package h2_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -172,25 +172,53 @@ func (silent) Helper()               {}
 func (silent) Fatal(...any)          { panic("the connection is closed") }
 func (silent) Fatalf(string, ...any) { panic("the connection is closed") }
 
-// T05: the bomb: one field of the table, named as often as a block holds.
-func TestServer_HPACKBombCostsNothing(t *testing.T) {
-	told := newFlaws()
-	_, address := serve(t, h2.Config{Handler: forbidden(t), Flawed: told.Flawed})
-	p := rawClient(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-	seed := p.block(append(plain("GET", "/"), "a", strings.Repeat("v", 3000))...)
-	reference := byte(0x80 | 62) // the newest entry
-	for id := uint32(1); id < 60; id += 2 {
-		block := seed
-		for range 16_000 {
-			block = append(block, reference)
-		}
-		p.send(id, true, block)
-		p.wantStatus(id, "431")
-		if flaw := told.next(t); flaw != wire.FlawFieldSize {
-			t.Fatalf("told %q", flaw)
-		}
-		seed = p.block(plain("GET", "/")...)
-		reference = byte(0x80 | 62)
+// T05: the bomb: one field of the table, named as often as a block holds, and a
+// window that lets no answer out. What was read of it is told, and soon no more is
+// read.
+func TestServer_HPACKBombIsCut(t *testing.T) {
+	for _, trailers := range []bool{false, true} {
+		t.Run(map[bool]string{false: "head", true: "trailers"}[trailers], func(t *testing.T) {
+			told := newFlaws()
+			flawed := func(w http.ResponseWriter, r *http.Request, flaw wire.Flaw) {
+				told.Flawed(w, r, flaw)
+				io.WriteString(w, "for which there is no window")
+			}
+			_, address := serve(t, h2.Config{Flawed: flawed, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !trailers {
+					t.Error("a bomb reached the handler")
+				}
+				<-r.Context().Done()
+			})})
+			p := rawClient(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			head := []byte("\x83\x87\x84\x01\x06h.test") // POST, https, / and the host, of the static table
+			bomb := []byte{0x40, 1, 'a', 0}              // a: with an empty value, to the table
+			if !trailers {
+				bomb = append(append([]byte(nil), head...), bomb...)
+			}
+			bomb = append(bomb, bytes.Repeat([]byte{0x80 | 62}, 31_000)...)
+			quiet := *p
+			quiet.t = silent{t}
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				defer func() { _ = recover() }() // of silent's Fatal
+				for i := range uint32(250) {
+					if id := 2*i + 1; trailers {
+						quiet.send(id, false, head)
+						quiet.send(id, true, bomb)
+					} else {
+						quiet.send(id, true, bomb)
+						quiet.check(quiet.fr.WriteWindowUpdate(id, 1))
+					}
+				}
+			}()
+			p.wantEnd(http2.ErrCodeEnhanceYourCalm)
+			p.nc.Close()
+			<-sent
+			if n := len(told.come); n > 12 || n == 0 && !trailers {
+				t.Errorf("%d bombs were looked at", n)
+			}
+		})
 	}
 }
 
@@ -279,6 +307,53 @@ func TestServer_DrippingWindowIsCut(t *testing.T) {
 	}
 	failed <- nil
 	<-done
+}
+
+// T05, T11: where nothing is left on a connection but answers that its client does
+// not take, it is cut, however the window drips.
+func TestServer_ConnectionOfStuckAnswersIsCut(t *testing.T) {
+	_, address := serve(t, h2.Config{Times: h2.Times{Write: 200 * time.Millisecond}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(make([]byte, 100_000))
+	})})
+	p := rawClient(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	for id := uint32(1); id < 7; id += 2 {
+		p.get(id)
+	}
+	done, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = p.fr.WriteWindowUpdate(5, 1)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	p.wantEnd(http2.ErrCodeEnhanceYourCalm)
+	close(stop)
+	<-done
+}
+
+// One answer that is not taken costs the others nothing.
+func TestServer_StuckAnswerIsCutAlone(t *testing.T) {
+	answer := make(chan struct{})
+	_, address := serve(t, h2.Config{Times: h2.Times{Write: 100 * time.Millisecond}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/later" {
+			<-answer
+			return
+		}
+		w.Write(make([]byte, 100_000))
+	})})
+	p := rawClient(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.headers(1, true, plain("GET", "/later")...)
+	p.get(3)
+	p.until(func(f http2.Frame) bool { return is[*http2.RSTStreamFrame](f) && f.Header().StreamID == 3 })
+	close(answer)
+	p.wantStatus(1, "200")
 }
 
 // T23.

@@ -90,7 +90,7 @@ func (c *conn) useless() error {
 }
 
 func (c *conn) uselessLocked() error {
-	if !c.glitches.spend() {
+	if !c.glitches.spend(1) {
 		return connError(http2.ErrCodeEnhanceYourCalm, "too many frames of no use")
 	}
 	return nil

@@ -30,6 +30,7 @@ type stream struct {
 	queued                 bool          // among the connection's waiters
 	deadline               time.Time     // of sending
 	sentAt                 uint64        // where in the connection's bytes our first head is
+	mark                   int64         // of conn.moved, when this stream last got on
 
 	incoming *incoming // at a server
 	call     *call     // at a client
@@ -97,6 +98,7 @@ func (s *stream) send(ctx context.Context, m message, stall time.Duration) error
 		}
 		if sent += moved; since.IsZero() || sent >= frameSize {
 			since, sent = time.Now(), 0 // of the real clock, as every deadline of a connection
+			s.mark = c.moved
 		}
 		if err := s.await(ctx, since, stall); err != nil {
 			return err
@@ -137,12 +139,42 @@ func (s *stream) await(ctx context.Context, since time.Time, stall time.Duration
 	c.flush()
 	err := wait(ctx, s.wake, deadline)
 	if err == os.ErrDeadlineExceeded {
-		err = s.expired(since, stall)
+		if err = s.expired(since, stall); err != nil {
+			s.giveUp(err)
+			return err
+		}
 	}
 	if err != nil {
 		s.abort(http2.ErrCodeCancel, err)
 	}
 	return err
+}
+
+// giveUp resets a stream whose answer the peer does not take. The connection goes
+// with it if that was no fault of the stream's alone: nothing else moved either,
+// and either there is nothing but answers that wait, or this happens too often.
+func (s *stream) giveUp(err error) {
+	c := s.c
+	c.mu.Lock()
+	stuck := !c.client && !s.gone && c.moved-s.mark < frameSize
+	if !s.gone {
+		c.abort(s, http2.ErrCodeCancel, &StreamError{Code: http2.ErrCodeCancel, Cause: err})
+	}
+	if stuck && (!c.glitches.spend(c.glitches.heavy()) || c.onlyWaits()) {
+		c.stop(connError(http2.ErrCodeEnhanceYourCalm, "the windows stay shut: answers cannot be sent"))
+	}
+	c.flush()
+}
+
+// onlyWaits reports whether every stream has something to send, and may not. mu
+// is held.
+func (c *conn) onlyWaits() bool {
+	for _, s := range c.streams {
+		if !s.queued {
+			return false
+		}
+	}
+	return true
 }
 
 // enqueue has the stream's sender woken when there may be room. mu is held.
@@ -191,6 +223,7 @@ func (s *stream) append(m *message) (moved int) {
 		c.out.data(s.id, m.data[:n], end)
 		s.sendWindow -= int64(n)
 		c.sendWindow -= int64(n)
+		c.moved += int64(n)
 		m.data = m.data[n:]
 		moved += n
 		c.glitches.earn(1)
