@@ -405,6 +405,32 @@ func TestSource_OneFailureIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// S-32: the Workload API is spoken without TLS, so one on another machine is
+// announced. 192.0.2.1 is nobody's: RFC 5737.
+func TestSource_WarnsOfKeysThatCrossANetwork(t *testing.T) {
+	for address, warned := range map[string]bool{"tcp://192.0.2.1:8081": true, "tcp://127.0.0.1:1": false} {
+		var text safeBuffer
+		s, err := Open(t.Context(), Config{
+			Identity: address, Service: spiffeid.RequireFromString(orders), Logger: slog.New(slog.NewTextHandler(&text, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const warning = "crosses the network in the clear"
+		if warned {
+			for !strings.Contains(text.String(), warning) && t.Context().Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+		} else {
+			await(t, s, "that nobody is there", func(s Status) bool { return s.Failures > 0 })
+		}
+		s.Close()
+		if got := strings.Contains(text.String(), warning); got != warned {
+			t.Errorf("%s: warned is %v:\n%s", address, got, text.String())
+		}
+	}
+}
+
 type safeBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

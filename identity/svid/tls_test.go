@@ -73,13 +73,13 @@ func TestServerConfig_RefusesWhoProvesNothing(t *testing.T) {
 		{"X32 no ALPN, where http/1.1 is spoken", dialer(good), ""},
 		{"X01 TLS 1.0", dialer(good, maxVersion(tls.VersionTLS10)), "unsupported versions"},
 		{"X01 TLS 1.1", dialer(good, maxVersion(tls.VersionTLS11)), "unsupported versions"},
-		{"X01 TLS 1.2", dialer(good, maxVersion(tls.VersionTLS12)), "unsupported versions"},
-		{"X02 no certificate", dialer(none), "didn't provide a certificate"},
+		{"T-01 X01 TLS 1.2", dialer(good, maxVersion(tls.VersionTLS12)), "unsupported versions"},
+		{"S-22 X02 no certificate", dialer(none), "didn't provide a certificate"},
 		{"a certificate without its key", dialer(liar), "invalid signature"},
-		{"X32 only foo", dialer(good, protos("foo")), "unsupported application protocols"},
+		{"T-08 X32 only foo", dialer(good, protos("foo")), "unsupported application protocols"},
 		{"X11 two URIs", dialer(ca.issue(t, web, func(c *x509.Certificate) { c.ExtraExtensions[0] = sanOf(web, orders) })), "more than one"},
 		{"X14 SPIFFE://", dialer(ca.issue(t, "SPIFFE://td.test/ns/a/sa/web")), "scheme"},
-		{"X17 no path", dialer(ca.issue(t, "spiffe://td.test")), "no path"},
+		{"S-11 X17 no path", dialer(ca.issue(t, "spiffe://td.test")), "no path"},
 		{"X24 foreign domain", dialer(ca.issue(t, partner)), "no trust bundle"},
 		{"X21 serverAuth only", dialer(ca.issue(t, web, usages(x509.ExtKeyUsageServerAuth))), "clientAuth"},
 		{"X22 expired", dialer(ca.issue(t, web, validFor(epoch, midway.Add(-1)))), "expired"},
@@ -348,7 +348,7 @@ func TestServerConfig_NothingIsResumed(t *testing.T) {
 			t.Fatal(serverErr, clientErr)
 		}
 		if at.DidResume {
-			t.Fatal("X07: resumed")
+			t.Fatal("T-04 T-21 X07: resumed")
 		}
 	}
 	if _, ok := cache.Get("orders"); ok {
@@ -493,8 +493,8 @@ func TestServerConfig_OpenSSL(t *testing.T) {
 		says, saysNo string
 	}{
 		{"with a certificate", []string{"-cert", certFile, "-key", keyFile, "-sess_out", session}, true, "TLSv1.3", "New Session Ticket"},
-		{"X02 without", nil, false, "", ""},
-		{"X01 TLS 1.2", []string{"-tls1_2", "-cert", certFile, "-key", keyFile}, false, "protocol version", ""},
+		{"S-22 X02 without", nil, false, "", ""},
+		{"T-01 X01 TLS 1.2", []string{"-tls1_2", "-cert", certFile, "-key", keyFile}, false, "protocol version", ""},
 		{"X34 no group in common", []string{"-groups", "P-521", "-cert", certFile, "-key", keyFile}, false, "handshake failure", ""},
 		{"X32 no protocol in common", []string{"-alpn", "foo", "-cert", certFile, "-key", keyFile}, false, "no application protocol", ""},
 	} {
