@@ -5,7 +5,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath \
+RUN CGO_ENABLED=0 go build -trimpath -tags grpcnotrace \
     -ldflags="-s -w -X main.version=${VERSION}" -o /everyhop ./cmd/everyhop
 
 FROM scratch

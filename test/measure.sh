@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
-CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$work/everyhop" ./cmd/everyhop
+CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags='-s -w' -o "$work/everyhop" ./cmd/everyhop
 size=$(stat -c %s "$work/everyhop")
 
 start_idle "$work/everyhop"

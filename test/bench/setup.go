@@ -49,7 +49,7 @@ func (b *bench) build(ctx context.Context) error {
 	if b.profile != "" {
 		strip = "-ldflags=" // perf needs the symbols
 	}
-	if err := b.tools.do(ctx, "", []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", strip, "-o", b.binary,
+	if err := b.tools.do(ctx, "", []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-tags=grpcnotrace", strip, "-o", b.binary,
 		"github.com/everyhop/everyhop/cmd/everyhop"); err != nil {
 		return err
 	}
