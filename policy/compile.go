@@ -41,6 +41,14 @@ func Compile(spec *Spec, prev *Snapshot) (*Snapshot, error) {
 	for _, b := range spec.Ban {
 		s.ban.add(b.ID.Key(), 0)
 	}
+	for _, g := range grants {
+		if g.Shadow {
+			continue
+		}
+		for _, key := range keys(g.from) {
+			s.from.add(key, uint32(g.Index))
+		}
+	}
 	for _, call := range calls {
 		s.calls[call.Name] = call
 		call.banned = s.Bans(call.As)

@@ -22,6 +22,7 @@ type Snapshot struct {
 
 	index   *index // nil: never compiled
 	ban     callers
+	from    callers // of grants that are no shadow, by their index
 	calls   map[string]*CallRule
 	domains map[spiffeid.TrustDomain]struct{}
 }
@@ -44,10 +45,12 @@ func (s *Snapshot) Admits(now time.Time, caller spiffeid.ID) bool {
 	if s == nil || s.index == nil || s.Bans(caller) {
 		return false
 	}
-	for _, g := range s.Grants {
-		until := g.conditions.until
-		if !g.Shadow && (until.IsZero() || now.Before(until)) && g.callerNamed(caller) {
-			return true
+	id := caller.String()
+	for key := id; key != ""; key = s.from.wider(key) {
+		for _, at := range s.from.lists[key] {
+			if until := s.Grants[at].conditions.until; until.IsZero() || now.Before(until) {
+				return true
+			}
 		}
 	}
 	return false
