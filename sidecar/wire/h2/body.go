@@ -143,32 +143,34 @@ func (b *inbox) setDeadline(t time.Time) {
 	b.signal()
 }
 
-// read is [io.Reader], until the done channel closes. At the end it returns io.EOF.
-func (b *inbox) read(ctx context.Context, p []byte) (int, error) {
+// read is [io.Reader], until the done channel closes. At the end it returns io.EOF. It
+// reports whether it took all that there was.
+func (b *inbox) read(ctx context.Context, p []byte) (n int, all bool, err error) {
 	for {
 		b.mu.Lock()
 		switch {
 		case b.shut:
 			b.mu.Unlock()
-			return 0, errBodyShut
+			return 0, false, errBodyShut
 		case b.at < len(b.buf):
 			n := copy(p, b.buf[b.at:])
 			b.at += n
+			all := b.at == len(b.buf)
 			b.mu.Unlock()
-			return n, nil
+			return n, all, nil
 		case b.err != nil:
 			err := b.err
 			b.recycle()
 			b.mu.Unlock()
-			return 0, err
+			return 0, false, err
 		}
 		deadline := b.deadline
 		b.mu.Unlock()
 		if len(p) == 0 {
-			return 0, nil
+			return 0, false, nil
 		}
 		if err := wait(ctx, b.wake, deadline); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 }

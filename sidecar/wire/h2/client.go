@@ -274,7 +274,7 @@ func (c *clientConn) open(ctx context.Context, out *outgoing) (*stream, error) {
 	}
 	c.maxID = (c.maxID + 1) | 1
 	s.id = c.maxID
-	s.sendWindow, s.recvWindow = c.peer.window, int64(c.limits.StreamWindow)
+	s.open(out.extended)
 	s.sentAt = c.out.position()
 	s.localDone = out.body == nil && !out.tunnel
 	out.stream = s

@@ -249,20 +249,21 @@ func (c *conn) wakeSenders() {
 }
 
 // credit gives bytes back to the peer's windows once they are worth a frame. The
-// stream is nil where only the connection's counts.
-func (c *conn) credit(s *stream, n int) {
+// stream is nil where only the connection's counts. Where its reader keeps up, so
+// that nothing waits, its window grows.
+func (c *conn) credit(s *stream, n int, keepsUp bool) {
 	if n <= 0 {
 		return
 	}
 	c.mu.Lock()
-	if c.creditLocked(s, n) {
+	if c.creditLocked(s, n, keepsUp) {
 		c.flush()
 		return
 	}
 	c.mu.Unlock()
 }
 
-func (c *conn) creditLocked(s *stream, n int) (said bool) {
+func (c *conn) creditLocked(s *stream, n int, keepsUp bool) (said bool) {
 	c.unacked += int64(n)
 	if c.unacked >= int64(c.limits.ConnWindow)/4 {
 		c.out.windowUpdate(0, uint32(c.unacked))
@@ -274,9 +275,15 @@ func (c *conn) creditLocked(s *stream, n int) (said bool) {
 		return said
 	}
 	s.unacked += int64(n)
-	if s.unacked >= int64(c.limits.StreamWindow)/2 {
-		c.out.windowUpdate(s.id, uint32(s.unacked))
-		s.recvWindow += s.unacked
+	grow, due := int64(0), s.window/2
+	if more := int64(c.limits.StreamWindow) - s.window; more > 0 && keepsUp && !s.tunnel {
+		grow, due = more, s.window/8
+	}
+	if s.unacked >= due {
+		given := s.unacked + grow
+		c.out.windowUpdate(s.id, uint32(given))
+		s.recvWindow += given
+		s.window += grow
 		s.unacked = 0
 		said = true
 	}

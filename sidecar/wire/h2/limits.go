@@ -13,8 +13,9 @@ const (
 	maxID     = 1<<31 - 1
 	tableSize = 4096 // of HPACK, both ways
 
-	protocolWindow  = 65535 // what each window is before anyone speaks
-	assumedStreams  = 100   // what a server may be sent before it has said so
+	protocolWindow  = 65535    // what each window is before anyone speaks
+	assumedStreams  = 100      // what a server may be sent before it has said so
+	streamWindow    = 64 << 10 // of ours, at first
 	readBufferSize  = 4 << 10
 	maxInformations = 8 // 1xx heads of one answer
 	maxSettings     = 100
@@ -33,7 +34,9 @@ type Limits struct {
 	Fields int
 	// Continuations is the number of CONTINUATION frames of one header list: 16.
 	Continuations int
-	// StreamWindow is how many bytes of one body wait unread: 256 KiB.
+	// StreamWindow is how many bytes of one body wait unread: 256 KiB. A stream begins
+	// with 64 KiB if that is less, and gets more where its reader keeps up. A tunnel
+	// stays with that.
 	StreamWindow int
 	// ConnWindow is how many bytes of all bodies wait unread: 1 MiB at a server,
 	// 16 MiB at a client, whose own callers may be slow.
@@ -99,9 +102,12 @@ func orDefault[T int | time.Duration](v *T, otherwise T) {
 	}
 }
 
+// firstWindow is what a stream may send us before we say more.
+func (l *Limits) firstWindow() int { return min(l.StreamWindow, streamWindow) }
+
 // settings are what we say first.
 func (l Limits) settings(more ...http2.Setting) []http2.Setting {
 	return append(more,
-		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(l.StreamWindow)},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(l.firstWindow())},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(l.HeaderBytes)})
 }

@@ -243,7 +243,7 @@ func (c *conn) creditApart(s *stream, n int) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.creditLocked(s, n) {
+	if c.creditLocked(s, n, false) {
 		c.flushApart()
 	}
 }

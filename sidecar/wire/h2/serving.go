@@ -212,7 +212,7 @@ func (c *serverConn) accept(s *stream, end bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.streams[s.id] = s
-	s.sendWindow, s.recvWindow = c.peer.window, int64(c.limits.StreamWindow)
+	s.open(s.incoming.request.Method == http.MethodConnect)
 	s.remoteDone = end
 	c.requests++
 	if c.config.MaxRequests > 0 && c.requests >= c.config.MaxRequests {

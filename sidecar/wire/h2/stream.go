@@ -23,8 +23,10 @@ type stream struct {
 	// Guarded by conn.mu.
 	sendWindow, recvWindow int64
 	unacked                int64
-	localDone, remoteDone  bool // END_STREAM was sent, has come
-	gone                   bool // out of the map: no frame reaches it
+	window                 int64 // that we mean the peer to have when nothing waits
+	tunnel                 bool  // whose window does not grow; never changes
+	localDone, remoteDone  bool  // END_STREAM was sent, has come
+	gone                   bool  // out of the map: no frame reaches it
 	err                    error
 	wake                   chan struct{} // of the goroutine that sends
 	queued                 bool          // among the connection's waiters
@@ -34,6 +36,12 @@ type stream struct {
 
 	incoming *incoming // at a server
 	call     *call     // at a client
+}
+
+// open sets the windows of a new stream. mu is held.
+func (s *stream) open(tunnel bool) {
+	s.window, s.tunnel = int64(s.c.limits.firstWindow()), tunnel
+	s.sendWindow, s.recvWindow = s.c.peer.window, s.window
 }
 
 // fail ends both directions for that reason. mu is held.
@@ -265,12 +273,12 @@ func (s *stream) abort(code http2.ErrCode, cause error) {
 
 // read reads on in the peer's body, and gives what it read back to the windows.
 func (s *stream) read(ctx context.Context, p []byte) (int, error) {
-	n, err := s.in.read(ctx, p)
-	s.c.credit(s, n)
+	n, all, err := s.in.read(ctx, p)
+	s.c.credit(s, n, all)
 	return n, err
 }
 
 // discard gives up on the rest of the peer's body.
 func (s *stream) discard() {
-	s.c.credit(nil, s.in.shutdown())
+	s.c.credit(nil, s.in.shutdown(), false)
 }
