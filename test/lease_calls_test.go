@@ -35,7 +35,7 @@ func newCallee(t *testing.T, svid *dev.SVID) *callee {
 	plainHTTP, plainBytes := listen(), listen()
 	c.http, c.bytes = plainHTTP.Addr().String(), plainBytes.Addr().String()
 	life := t.Context()
-	server := &http.Server{TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sayOn(life, w, r) })}
+	server := &http.Server{TLSConfig: config.Clone(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sayOn(life, w, r) })}
 	var running sync.WaitGroup
 	running.Go(func() { _ = server.ServeTLS(notingListener{plainHTTP, c.conn}, "", "") })
 	bytes := config.Clone()

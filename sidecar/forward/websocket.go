@@ -230,6 +230,9 @@ func (s *WebSocket) end(half *socketHalf) (Fault, error) {
 	_ = other.from.SetReadDeadline(time.Now().Add(halfTime)) // or it is closed already
 	half.mu.Lock()
 	defer half.mu.Unlock()
+	if status := s.status.Load(); status != 0 {
+		half.goodbye(uint16(status)) // an end that was asked to leave was quicker than we are
+	}
 	if half.shut {
 		return None, nil
 	}
