@@ -38,8 +38,11 @@ type Config struct {
 	// Recheck is nil while the peer of an open connection would still be accepted.
 	// Nil: it is not asked.
 	Recheck func(tls.ConnectionState) error
-	Now     func() time.Time // time.Now if nil
-	Logger  *slog.Logger     // discards if nil
+	// Held is nil while our own identity holds: without one nothing passes, on open
+	// connections neither. Nil: it is not asked.
+	Held   func() error
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // discards if nil
 }
 
 // Server serves inbound requests. Its methods are safe for concurrent use.
@@ -132,7 +135,10 @@ func (s *Server) connection(r *http.Request, now time.Time) (*connection, policy
 	if !ok {
 		return nobody, policy.PeerUnverified
 	}
-	if condemned := held.condemned.Load(); condemned != 0 {
+	switch condemned := held.condemned.Load(); {
+	case !s.held():
+		return held, policy.IdentityMissing
+	case condemned != 0:
 		return held, policy.Reason(condemned)
 	}
 	return held, holds(held.peer, now)

@@ -93,8 +93,11 @@ func (c *connection) cut() {
 	_ = c.conn.Close()
 }
 
-// still is whether the connection proves its peer at this moment.
+// still is whether the connection proves its peer at this moment, and we ourselves.
 func (s *Server) still(c net.Conn, peer identity.Peer, now time.Time) policy.Reason {
+	if !s.held() {
+		return policy.IdentityMissing
+	}
 	if !now.Before(peer.NotAfter) {
 		return policy.PeerExpired
 	}
@@ -104,6 +107,9 @@ func (s *Server) still(c net.Conn, peer identity.Peer, now time.Time) policy.Rea
 	}
 	return policy.Allowed
 }
+
+// held is whether we are who we say at this moment.
+func (s *Server) held() bool { return s.config.Held == nil || s.config.Held() == nil }
 
 // standing is whether the peer may still speak to the app as it asked to: by its
 // certificate, by the bundles of this moment, and by the policy of this moment.

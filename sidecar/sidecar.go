@@ -224,6 +224,7 @@ func (s *Sidecar) openInbound() error {
 		Logger:  s.logger,
 		PeerOf:  svid.PeerOf,
 		Recheck: s.identity.Recheck,
+		Held:    s.identity.Held,
 	})
 	if err != nil {
 		return err

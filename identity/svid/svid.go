@@ -163,6 +163,12 @@ func (s *Source) Ready() error {
 	return nil
 }
 
+// Held is nil while an SVID is held that has not expired: while we are who we say.
+func (s *Source) Held() error {
+	_, err := s.current()
+	return err
+}
+
 // current is the state that a handshake may use now. An SVID is good up to and
 // including its NotAfter, RFC 5280 section 4.1.2.5.
 func (s *Source) current() (*state, error) {

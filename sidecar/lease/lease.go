@@ -278,10 +278,10 @@ func (l *Lease) wait(now time.Time, standing Standing) {
 }
 
 // Urgent reports whether what has the standing must not go on for a moment: the peer
-// is nobody any more, or nobody we speak to.
+// is nobody any more, or nobody we speak to, or we are nobody ourselves.
 func (s Standing) Urgent() bool {
 	switch s.Reason {
-	case policy.CallerBanned, policy.PeerBanned, policy.PeerUnverified, policy.PeerExpired, policy.NoPolicy, policy.EvaluatorPanic:
+	case policy.CallerBanned, policy.PeerBanned, policy.PeerUnverified, policy.PeerExpired, policy.IdentityMissing, policy.NoPolicy, policy.EvaluatorPanic:
 		return true
 	}
 	return false

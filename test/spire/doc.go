@@ -5,5 +5,5 @@
 //
 // Its tests run on Linux only, and do nothing unless EVERYHOP_SPIRE names the
 // directory of the binaries spire-server and spire-agent, and the user is root: see
-// run.sh. What it finds not kept yet is said as OWED, and fails once it is kept.
+// run.sh.
 package spire

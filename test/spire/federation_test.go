@@ -62,5 +62,7 @@ func TestFederation_ACallerOfAnotherDomainPassesOnlyWhereItsBundleIs(t *testing.
 		t.Errorf("a caller whose bundle is gone, without a connection yet: %d", status)
 	}
 	elapsed(t, time.Second)
-	owed(t, "an open connection is cut within a second when its peer's bundle is gone", ask("web", "closed") >= 500)
+	if status := ask("web", "closed"); status < 500 {
+		t.Errorf("a caller whose bundle is gone, on the connection that was open: %d", status)
+	}
 }

@@ -49,7 +49,9 @@ func TestOutage_OfTheAgentPastTheCalledOnesNotAfterPassesNothing(t *testing.T) {
 	called := ordersEntry
 	called.ttl = 15 * time.Second
 	late := d.outlive(webEntry, called)
-	owed(t, "an open connection does not outlive the called service's SVID", late == 0)
+	if late > 0 {
+		t.Errorf("%d requests passed after the called service's SVID expired", late)
+	}
 }
 
 // outlive has the agent away until both SVIDs are expired, and back. It counts the

@@ -182,14 +182,3 @@ func elapsed(t *testing.T, d time.Duration) {
 	case <-t.Context().Done():
 	}
 }
-
-// owed is a promise that is not kept yet. It is tried all the same, and said: the
-// day it is kept, the test fails until it demands it.
-func owed(t *testing.T, promise string, kept bool) {
-	t.Helper()
-	if kept {
-		t.Errorf("kept by now, so the test must demand it: %s", promise)
-		return
-	}
-	t.Logf("OWED: %s", promise)
-}
