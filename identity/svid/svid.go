@@ -255,6 +255,9 @@ func (s *Source) fail(err error) {
 	defer s.mu.Unlock()
 	s.lastErr = err
 	s.failures++
+	if s.updates == 0 && errors.Is(err, ErrNotOurs) {
+		return // whoever waits for the first gives up over this, and says so
+	}
 	now := s.now()
 	if err.Error() == s.logged && now.Sub(s.loggedAt) < repeatEvery {
 		return
